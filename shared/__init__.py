@@ -1,0 +1,1 @@
+"""What more than one tier needs: contracts, protocols, codecs and the libraries around them. Imports no tier."""

@@ -1,0 +1,1 @@
+"""Inference engines behind one Protocol: ONNX Runtime and TensorRT, each in its own file."""

@@ -1,0 +1,1 @@
+"""Who is speaking: certificates, the chain rules, peers and TLS contexts."""

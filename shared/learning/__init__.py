@@ -1,0 +1,1 @@
+"""Architectures, losses and the training loop: the only torch in shared, for region training and cloud foundry."""

@@ -1,0 +1,166 @@
+"""The card of a release: what a model is, what it expects, how sure it is, how to check it and where it came from.
+
+JSON beside model.onnx; both are TUF targets. A card without calibration means audit only: the device says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import PurePosixPath
+
+import msgspec
+import numpy as np
+import zstandard
+
+from shared.errors import TrustError
+
+SCHEMA = 1
+LARGEST_CARD_BYTES = 4 << 20
+
+
+class CardPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the parts of a card; unknown fields of later schemas are ignored."""
+
+
+class InputSpec(CardPart):
+    """What the network takes: NCHW float32, `value / 255`, then minus `mean` over `std` per channel (RGB)."""
+
+    width: int
+    height: int
+    channels: int = 3
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+class Calibration(CardPart):
+    """The deferral threshold and the offline bound behind it.
+
+    A frame is kept when its `score` (see deferral.scores) is at least `threshold`. `risk_bound` is the exact upper bound, with
+    probability 1 - `delta` over `units` independent units, on P(kept and student wrong and expert right); `epsilon` was asked for.
+    """
+
+    score: str
+    threshold: float
+    epsilon: float
+    delta: float
+    risk_bound: float
+    units: int
+    frames: int
+
+
+class CurvePoint(CardPart):
+    """One point of the deferral curve: at `threshold`, the share deferred and the accuracy of the whole system."""
+
+    threshold: float
+    deferred_share: float
+    system_accuracy: float
+
+
+class QualityPoint(CardPart):
+    """What a picture codec and quality cost in bytes, and what the expert's accuracy is on such pictures."""
+
+    codec: str
+    quality: int
+    bytes_mean: float
+    expert_accuracy: float
+
+
+class SelfTest(CardPart):
+    """Inputs of the seed set or the generator (never vault pictures) and the logits the model must give on them.
+
+    `inputs` is base64 of zstd of uint8 NHWC bytes of `shape`; `logits` has one row per input; `tolerance` is absolute.
+    """
+
+    shape: tuple[int, int, int, int]
+    inputs: str
+    logits: tuple[tuple[float, ...], ...]
+    tolerance: float
+
+    def frames(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """Return the inputs, uint8 of `shape` (N, H, W, C).
+
+        Raises:
+            TrustError: the stored bytes do not have that shape.
+        """
+        size = int(np.prod(self.shape))
+        try:
+            raw = zstandard.ZstdDecompressor().decompress(base64.b64decode(self.inputs), max_output_size=size)
+        except (zstandard.ZstdError, ValueError) as error:
+            raise TrustError(f"the card's self-test inputs cannot be read: {error}.") from error
+        if len(raw) != size or size > 1 << 24:
+            raise TrustError("the card's self-test inputs do not have the shape they claim.")
+        return np.frombuffer(raw, np.uint8).reshape(self.shape)
+
+
+class Lineage(CardPart):
+    """Where a release came from: parent release, federated round, digests of its data, code version and measured figures."""
+
+    parent: int
+    round: int
+    recipe: str
+    data: str
+    code: str
+    created_at: float
+    figures: dict[str, float] = {}
+
+
+class Card(CardPart):
+    """The card itself. `model` is the family (`student`, `expert`); `release` counts up within the family from 1."""
+
+    model: str
+    release: int
+    labels: tuple[str, ...]
+    input: InputSpec
+    self_test: SelfTest
+    lineage: Lineage
+    task: str = "classification"
+    calibration: Calibration | None = None
+    deferral_curve: tuple[CurvePoint, ...] = ()
+    picture_quality: tuple[QualityPoint, ...] = ()
+    onnx_sha256: str = ""
+    schema: int = SCHEMA
+
+
+def encode_card(card: Card) -> bytes:
+    """Return the card as JSON."""
+    return msgspec.json.format(msgspec.json.encode(card), indent=1)
+
+
+def decode_card(data: bytes) -> Card:
+    """Parse a card.
+
+    Raises:
+        TrustError: too large, no card, or of a later schema than this code knows.
+    """
+    if len(data) > LARGEST_CARD_BYTES:
+        raise TrustError(f"a card of {len(data)} bytes is larger than {LARGEST_CARD_BYTES}.")
+    try:
+        card = msgspec.json.decode(data, type=Card)
+    except msgspec.MsgspecError as error:
+        raise TrustError(f"this is no card: {error}.") from None
+    if card.schema > SCHEMA:
+        raise TrustError(f"the card has schema {card.schema}, this agent knows {SCHEMA}.", "Update the agent first.")
+    return card
+
+
+def pack_inputs(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> str:
+    """Return uint8 NHWC frames as a SelfTest's `inputs`."""
+    return base64.b64encode(zstandard.ZstdCompressor(level=19).compress(np.ascontiguousarray(frames).tobytes())).decode()
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hex: how models, cards and deltas are named everywhere."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def target_path(model: str, role: str, release: int, suffix: str) -> str:
+    """Return the TUF target path of a file of a release, e.g. `models/student/auto/000002.onnx`.
+
+    Args:
+        model: the family.
+        role: `manual` (signed by the approver) or `auto` (signed on-line after the gates).
+        release: the release's number.
+        suffix: `onnx`, `card.json`, or `from-000001.delta`.
+    """
+    return str(PurePosixPath("models") / model / role / f"{release:06d}.{suffix}")

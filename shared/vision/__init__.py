@@ -1,0 +1,1 @@
+"""Frames, preprocessing, task decoding and picture codecs, the same code on edge, region and cloud."""

@@ -1,0 +1,191 @@
+"""Every message between the tiers, as frozen structs with a fixed order of fields (msgpack arrays).
+
+Here: what is said. Not here: how it is sealed (envelope), where it goes (topics), when it is sent (link.session).
+
+Evolution: fields are only ever appended, with a default; a decoder ignores what it does not know at the end of an array.
+A kind number is never reused. Golden bytes of every message stand in tests/golden.
+
+Example:
+    >>> decode(Credit, encode(Credit(limit=64))).limit
+    64
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TypeVar
+
+import msgspec
+
+from shared.errors import ProtocolError
+
+SCHEMA = 1
+LARGEST_MESSAGE_BYTES = 1 << 20
+"""What a decoder takes at most, checked before anything is parsed."""
+
+
+class Kind(IntEnum):
+    """The kind byte of an envelope. Up: from the device. Down: from the region."""
+
+    OPEN = 1
+    CASE = 2
+    TELEMETRY = 3
+    UPDATE_REPORT = 4
+    RECEIPT = 16
+    ANSWER = 17
+    CREDIT = 18
+    COMMAND = 19
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Base of all messages."""
+
+
+class Prediction(Message):
+    """A model's answer to one frame, for classification.
+
+    `index` is the class with the highest logit, `probabilities` the softmax over all classes, as float values.
+    """
+
+    index: int
+    probabilities: tuple[float, ...]
+
+
+class Picture(Message):
+    """An encoded still picture. `codec` is "webp", "jpeg" or "png"; size in pixels."""
+
+    codec: str
+    width: int
+    height: int
+    data: bytes
+
+
+class Case(Message):
+    """A frame the device sends: a hard case, or an audit sample drawn before any gate.
+
+    `frame` counts every frame of the stream from 0, also the dropped ones; `unit` names what is independent (a board, a
+    track); `score` is the policy's (higher is surer) and `threshold` what it was compared with; `captured_at` is in Unix seconds.
+    """
+
+    stream: str
+    frame: int
+    unit: str
+    captured_at: float
+    reason: str
+    is_audit: bool
+    score: float
+    threshold: float
+    release: int
+    prediction: Prediction
+    picture: Picture
+
+
+class StreamCounts(Message):
+    """Frames of one stream since the process started. kept + deferred + audited = frames inferred."""
+
+    stream: str
+    frames: int
+    dropped: int
+    kept: int
+    deferred: int
+    audited: int
+
+
+class Telemetry(Message):
+    """What a device says of itself every few seconds. `floor` is the lowest open sequence of its spool."""
+
+    at: float
+    floor: int
+    release: int
+    update_state: str
+    streams: tuple[StreamCounts, ...]
+    spool_cases: int
+    spool_bytes: int
+    evicted: int = 0
+    cases_sent: int = 0
+    latency_ms_p50: float = 0.0
+
+
+class UpdateReport(Message):
+    """A device's word on a release: `state` is committed, fallen_back or refused; `reason` says why."""
+
+    at: float
+    model: str
+    release: int
+    from_release: int
+    state: str
+    reason: str
+    bytes_fetched: int = 0
+    by_delta: bool = False
+
+
+class Receipt(Message):
+    """The region has stored these sequences (inclusive ranges) of one spool durably; only this removes a case."""
+
+    vault_id: str
+    spool_id: bytes
+    ranges: tuple[tuple[int, int], ...]
+    credit: int
+
+
+class Answer(Message):
+    """The expert's prediction for one case."""
+
+    spool_id: bytes
+    sequence: int
+    prediction: Prediction
+    expert_release: int
+    at: float
+
+
+class Credit(Message):
+    """Up to which envelope counter of its epoch a device may send cases. Absolute, never lowered."""
+
+    limit: int
+
+
+class Command(Message):
+    """A word from the region to one device; `name` is one of the names the device knows, others are ignored."""
+
+    name: str
+    argument: str = ""
+
+
+class KeyAnnouncement(Message):
+    """The region's public key for opening epochs, signed by the region's certificate key (see wire.announce)."""
+
+    region: str
+    vault_id: str
+    key_id: str
+    kem: str
+    public: bytes
+    not_before: int
+    not_after: int
+    serial: int
+
+
+Any_ = TypeVar("Any_", bound=msgspec.Struct)
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[msgspec.Struct]] = {}
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return the message's canonical bytes."""
+    return _encoder.encode(message)
+
+
+def decode(kind: type[Any_], data: bytes) -> Any_:
+    """Parse bytes from another machine.
+
+    Raises:
+        ProtocolError: too long, or not a message of this kind.
+    """
+    if len(data) > LARGEST_MESSAGE_BYTES:
+        raise ProtocolError(f"a {kind.__name__} of {len(data)} bytes is longer than {LARGEST_MESSAGE_BYTES}.")
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)  # type: ignore[assignment]
+    try:
+        return decoder.decode(data)  # type: ignore[return-value]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not a {kind.__name__}: {error}.") from None
