@@ -31,10 +31,10 @@ SUMMARIES = {
 class _Commands(click.Group):
     """Sub-commands from the entry-point group, loaded one at a time."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [entry.name for entry in metadata.entry_points(group=GROUP)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         for entry in metadata.entry_points(group=GROUP):
             if entry.name == cmd_name:
                 return _load(entry.name, entry.value)
@@ -97,7 +97,7 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's own signature
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     del param
     if value and not ctx.resilient_parsing:
         typer.echo(metadata.version("terrace"))

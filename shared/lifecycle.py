@@ -51,8 +51,8 @@ def run(parts: Sequence[Part], *, name: str, stopped: threading.Event | None = N
         for part in reversed(started):
             try:
                 part.stop()
-            except Exception as error:  # noqa: BLE001 - the others must still be stopped
-                logger.error(STOP_FAILED, part=type(part).__name__, error=str(error))
+            except Exception as error:
+                logger.exception(STOP_FAILED, part=type(part).__name__, error=str(error))
         logger.info(STOPPED)
 
 

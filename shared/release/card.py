@@ -23,7 +23,7 @@ class CardPart(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the parts of a card; unknown fields of later schemas are ignored."""
 
 
-class InputSpec(CardPart):
+class InputSpec(CardPart, frozen=True, kw_only=True):
     """What the network takes: NCHW float32, `value / 255`, then minus `mean` over `std` per channel (RGB)."""
 
     width: int
@@ -33,7 +33,7 @@ class InputSpec(CardPart):
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
-class Calibration(CardPart):
+class Calibration(CardPart, frozen=True, kw_only=True):
     """The deferral threshold and the offline bound behind it.
 
     A frame is kept when its `score` (see deferral.scores) is at least `threshold`. `risk_bound` is the exact upper bound, with
@@ -49,7 +49,7 @@ class Calibration(CardPart):
     frames: int
 
 
-class CurvePoint(CardPart):
+class CurvePoint(CardPart, frozen=True, kw_only=True):
     """One point of the deferral curve: at `threshold`, the share deferred and the accuracy of the whole system."""
 
     threshold: float
@@ -57,7 +57,7 @@ class CurvePoint(CardPart):
     system_accuracy: float
 
 
-class QualityPoint(CardPart):
+class QualityPoint(CardPart, frozen=True, kw_only=True):
     """What a picture codec and quality cost in bytes, and what the expert's accuracy is on such pictures."""
 
     codec: str
@@ -66,7 +66,7 @@ class QualityPoint(CardPart):
     expert_accuracy: float
 
 
-class SelfTest(CardPart):
+class SelfTest(CardPart, frozen=True, kw_only=True):
     """Inputs of the seed set or the generator (never vault pictures) and the logits the model must give on them.
 
     `inputs` is base64 of zstd of uint8 NHWC bytes of `shape`; `logits` has one row per input; `tolerance` is absolute.
@@ -93,7 +93,7 @@ class SelfTest(CardPart):
         return np.frombuffer(raw, np.uint8).reshape(self.shape)
 
 
-class Lineage(CardPart):
+class Lineage(CardPart, frozen=True, kw_only=True):
     """Where a release came from: parent release, federated round, digests of its data, code version and measured figures."""
 
     parent: int
@@ -105,7 +105,7 @@ class Lineage(CardPart):
     figures: dict[str, float] = {}
 
 
-class Card(CardPart):
+class Card(CardPart, frozen=True, kw_only=True):
     """The card itself. `model` is the family (`student`, `expert`); `release` counts up within the family from 1."""
 
     model: str

@@ -41,7 +41,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Base of all messages."""
 
 
-class Prediction(Message):
+class Prediction(Message, frozen=True, kw_only=True, array_like=True):
     """A model's answer to one frame, for classification.
 
     `index` is the class with the highest logit, `probabilities` the softmax over all classes, as float values.
@@ -51,7 +51,7 @@ class Prediction(Message):
     probabilities: tuple[float, ...]
 
 
-class Picture(Message):
+class Picture(Message, frozen=True, kw_only=True, array_like=True):
     """An encoded still picture. `codec` is "webp", "jpeg" or "png"; size in pixels."""
 
     codec: str
@@ -60,7 +60,7 @@ class Picture(Message):
     data: bytes
 
 
-class Case(Message):
+class Case(Message, frozen=True, kw_only=True, array_like=True):
     """A frame the device sends: a hard case, or an audit sample drawn before any gate.
 
     `frame` counts every frame of the stream from 0, also the dropped ones; `unit` names what is independent (a board, a
@@ -80,7 +80,7 @@ class Case(Message):
     picture: Picture
 
 
-class StreamCounts(Message):
+class StreamCounts(Message, frozen=True, kw_only=True, array_like=True):
     """Frames of one stream since the process started. kept + deferred + audited = frames inferred."""
 
     stream: str
@@ -91,7 +91,7 @@ class StreamCounts(Message):
     audited: int
 
 
-class Telemetry(Message):
+class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
     """What a device says of itself every few seconds. `floor` is the lowest open sequence of its spool."""
 
     at: float
@@ -106,7 +106,7 @@ class Telemetry(Message):
     latency_ms_p50: float = 0.0
 
 
-class UpdateReport(Message):
+class UpdateReport(Message, frozen=True, kw_only=True, array_like=True):
     """A device's word on a release: `state` is committed, fallen_back or refused; `reason` says why."""
 
     at: float
@@ -119,7 +119,7 @@ class UpdateReport(Message):
     by_delta: bool = False
 
 
-class Receipt(Message):
+class Receipt(Message, frozen=True, kw_only=True, array_like=True):
     """The region has stored these sequences (inclusive ranges) of one spool durably; only this removes a case."""
 
     vault_id: str
@@ -128,7 +128,7 @@ class Receipt(Message):
     credit: int
 
 
-class Answer(Message):
+class Answer(Message, frozen=True, kw_only=True, array_like=True):
     """The expert's prediction for one case."""
 
     spool_id: bytes
@@ -138,20 +138,20 @@ class Answer(Message):
     at: float
 
 
-class Credit(Message):
+class Credit(Message, frozen=True, kw_only=True, array_like=True):
     """Up to which envelope counter of its epoch a device may send cases. Absolute, never lowered."""
 
     limit: int
 
 
-class Command(Message):
+class Command(Message, frozen=True, kw_only=True, array_like=True):
     """A word from the region to one device; `name` is one of the names the device knows, others are ignored."""
 
     name: str
     argument: str = ""
 
 
-class KeyAnnouncement(Message):
+class KeyAnnouncement(Message, frozen=True, kw_only=True, array_like=True):
     """The region's public key for opening epochs, signed by the region's certificate key (see wire.announce)."""
 
     region: str
@@ -184,7 +184,7 @@ def decode(kind: type[Any_], data: bytes) -> Any_:
         raise ProtocolError(f"a {kind.__name__} of {len(data)} bytes is longer than {LARGEST_MESSAGE_BYTES}.")
     decoder = _decoders.get(kind)
     if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)  # type: ignore[assignment]
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
         return decoder.decode(data)  # type: ignore[return-value]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
