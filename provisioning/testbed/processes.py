@@ -1,0 +1,140 @@
+"""Real processes of the testbed: start with a log file, stop within a deadline, measure their memory. Nothing outlives the demo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from shared.errors import TerraceError
+from shared.lifecycle import die_with_parent
+
+STOP_DEADLINE_S = 15.0
+
+
+class DaemonFailedError(TerraceError):
+    """A daemon of the testbed ended by itself."""
+
+
+class Process:
+    """One daemon: `terrace <arguments>` with its standard error in a log file.
+
+    Args:
+        name: for people.
+        arguments: the command line after `terrace`.
+        log: the file its output is appended to.
+    """
+
+    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._log = log
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 before it started."""
+        return self._child.pid if self._child else 0
+
+    def start(self) -> None:
+        """Start the process; it dies with this one."""
+        with self._log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "shared.cli", *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, no locks taken
+                env=child_environment(),
+            )
+
+    def check(self) -> None:
+        """Raise when the process has ended.
+
+        Raises:
+            DaemonFailedError: with the last lines of its log.
+        """
+        if self._child is not None and (code := self._child.poll()) is not None:
+            raise DaemonFailedError(f"{self.name} ended with exit code {code}: {self.last_words()}", f"Its log is {self._log}.")
+
+    def last_words(self) -> str:
+        """Return the last line of the log."""
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
+        return lines[-1][-300:] if lines else "(no output)"
+
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL, and wait until it is gone."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+
+    def stop(self, *, deadline_s: float = STOP_DEADLINE_S) -> bool:
+        """Ask it to end, and kill it at the deadline. Returns whether it ended by itself."""
+        if self._child is None or self._child.poll() is not None:
+            return True
+        self._child.send_signal(signal.SIGTERM)
+        try:
+            self._child.wait(timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        return True
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of child processes: ours, one thread per math library, Flower's telemetry off."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    flower = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    return {**os.environ, **threads, **flower, "PYTHONUNBUFFERED": "1"}
+
+
+def run_command(arguments: list[str], *, timeout_s: float = 120.0) -> str:
+    """Run `terrace <arguments>` to its end and return its standard output.
+
+    Raises:
+        DaemonFailedError: it failed, with what it said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout_s,
+        env=child_environment(),
+    )
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip()[-600:]
+        raise DaemonFailedError(f"`terrace {' '.join(arguments)}` failed with exit code {done.returncode}: {words}")
+    return done.stdout.decode()
+
+
+def memory_mb(root_pids: list[int]) -> float:
+    """Return the proportional set size, in MB, of these processes and all their descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            children.setdefault(_parent(entry), []).append(int(entry.name))
+    total, stack = 0, list(root_pids)
+    while stack:
+        pid = stack.pop()
+        total += _proportional_kb(pid)
+        stack.extend(children.get(pid, []))
+    return total / 1024
+
+
+def _parent(entry: Path) -> int:
+    try:
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return -1
+
+
+def _proportional_kb(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        return 0
+    return 0
