@@ -1,4 +1,4 @@
-"""The demo's arithmetic: events, truth and counters in, the numbers of report.json out. Pure.
+r"""The demo's arithmetic: events, truth and counters in, the numbers of report.json out. Pure.
 
 Rules:
 1. An event file has one JSON object a line; a torn last line (a process killed while writing) is left out.

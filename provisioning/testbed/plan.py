@@ -1,0 +1,157 @@
+"""What the demo runs: names, sizes and the configuration files of every daemon, as text. Pure.
+
+The testbed's fleet is small, so some of cloud.toml's fleet defaults are replaced by values that a handful of devices can
+reach; `SMALL_FLEET_NOTE` says so in the summary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+FLEET = "demo"
+SMALL_FLEET_NOTE = (
+    "small-fleet values: 1 region is a quorum, rounds start at 16 cases, one device may give all of a round's data, "
+    "devices look for releases every 2 s, every device is in the first cohort"
+)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The size and pace of a demo. Durations in seconds."""
+
+    regions: int = 1
+    edges: int = 2
+    streams: int = 2
+    frames_per_second: float = 10.0
+    frames_per_stream: int = 480
+    warm_s: float = 3.0
+    steady_s: float = 24.0
+    after_swap_s: float = 6.0
+    training_steps: int = 120
+    minimum_cases: int = 16
+    probation_frames: int = 40
+    audit_share: float = 0.05
+
+    @property
+    def region_names(self) -> list[str]:
+        """Names of the regions, `region-1` upward."""
+        return [f"region-{number}" for number in range(1, self.regions + 1)]
+
+    def edge_names(self, region: str) -> list[str]:
+        """Common names of a region's devices."""
+        return [f"edge-{number}.{region}" for number in range(1, self.edges + 1)]
+
+    @property
+    def devices(self) -> list[str]:
+        """Common names of all devices."""
+        return [name for region in self.region_names for name in self.edge_names(region)]
+
+
+SHORT = Plan(frames_per_stream=240, warm_s=1.5, steady_s=9.0, after_swap_s=2.0, training_steps=40, minimum_cases=8, probation_frames=20)
+"""The plan of `--short`: at most 90 seconds, for tests."""
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Loopback ports of the cloud (regions, people, ops) and of one region (broker, workers, machines, ops)."""
+
+    cloud: int
+    people: int
+    cloud_ops: int
+    broker: Mapping[str, int]
+    workers: Mapping[str, int]
+    machines: Mapping[str, int]
+    ops: Mapping[str, int]
+
+
+def ports_needed(plan: Plan) -> int:
+    """Return how many free ports the plan takes."""
+    return 3 + 4 * plan.regions
+
+
+def assign_ports(plan: Plan, free: Sequence[int]) -> Ports:
+    """Give every listener one of the free ports."""
+    each = [free[3 + 4 * index : 7 + 4 * index] for index in range(plan.regions)]
+    columns = [dict(zip(plan.region_names, column, strict=True)) for column in zip(*each, strict=True)]
+    return Ports(
+        cloud=free[0], people=free[1], cloud_ops=free[2], broker=columns[0], workers=columns[1], machines=columns[2], ops=columns[3]
+    )
+
+
+def cloud_settings(plan: Plan, ports: Ports, root: Path) -> dict[str, Any]:
+    """Return cloud.toml of the demo."""
+    return {
+        "fleet": FLEET,
+        "state": str(root / "cloud"),
+        "identity": {"folder": str(root / "identity" / "cloud")},
+        "regions": {"host": "127.0.0.1", "port": ports.cloud},
+        "people": {"host": "127.0.0.1", "port": ports.people},
+        "ops": {"port": ports.cloud_ops},
+        "repository": {"keys": str(root / "cloud-keys")},
+        "rounds": {
+            "minimum_regions": 1,
+            "minimum_cases": plan.minimum_cases,
+            "minimum_steps": 10,
+            "device_share": 1.0,
+            "deadline_s": 120.0,
+        },
+    }
+
+
+def region_settings(plan: Plan, ports: Ports, root: Path, region: str) -> dict[str, Any]:
+    """Return region.toml of one region of the demo."""
+    return {
+        "name": region,
+        "fleet": FLEET,
+        "state": str(root / region),
+        "identity": {"folder": str(root / "identity" / region), "workers": str(root / "identity" / f"{region}-workers")},
+        "broker": {"host": "127.0.0.1", "port": ports.broker[region], "worker_port": ports.workers[region]},
+        "machines": {"host": "127.0.0.1", "port": ports.machines[region]},
+        "ops": {"port": ports.ops[region]},
+        "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress"), "poll_interval_s": 1.0},
+        "training": {"steps": plan.training_steps, "minimum_cases": plan.minimum_cases},
+    }
+
+
+def edge_settings(plan: Plan, ports: Ports, root: Path, device: str, streams: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return edge.toml of one device of the demo."""
+    name, _, region = device.partition(".")
+    return {
+        "name": name,
+        "region": region,
+        "fleet": FLEET,
+        "state": str(root / device),
+        "identity": {"folder": str(root / "identity" / device)},
+        "link": {
+            "host": "127.0.0.1",
+            "port": ports.broker[region],
+            "relay_url": f"https://127.0.0.1:{ports.machines[region]}",
+        },
+        "policy": {"audit_share": plan.audit_share},
+        "update": {"probation_frames": plan.probation_frames, "interval_s": 2.0},
+        "outputs": {"file": str(root / device / "events.jsonl")},
+        "streams": [dict(stream) for stream in streams],
+    }
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Write nested settings as TOML; values are strings, numbers, booleans, lists of them, sections and lists of sections."""
+    lines = [f"{key} = {_value(value)}" for key, value in settings.items() if not _is_section(value)]
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", *(f"{inner} = {_value(item)}" for inner, item in value.items())]
+        elif _is_section(value):
+            for table in value:
+                lines += ["", f"[[{key}]]", *(f"{inner} = {_value(item)}" for inner, item in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _is_section(value: object) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

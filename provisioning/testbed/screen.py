@@ -1,0 +1,87 @@
+"""What the demo shows: one live screen (Rich) or plain lines, the same words in both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+
+class Screen:
+    """Announce steps and show the fleet.
+
+    Args:
+        plain: print lines only, also the default where standard output is no terminal.
+    """
+
+    def __init__(self, *, plain: bool) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._live = None if plain or not sys.stdout.isatty() else Live(console=self._console, refresh_per_second=4, transient=True)
+        self._step = ""
+        self._rows: list[Sequence[str]] = []
+
+    def __enter__(self) -> Screen:
+        """Begin to draw."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._live.stop()
+
+    def step(self, words: str) -> None:
+        """Announce what happens now."""
+        self._step = words
+        self._console.print(f"[bold]▸[/] {words}" if self._live else f"> {words}")
+        self._draw()
+
+    def say(self, words: str) -> None:
+        """Print a line that stays."""
+        self._console.print(f"  {words}", markup=False)
+
+    def fleet(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
+        """Show a row per daemon from their status sockets."""
+        self._rows = [row(name, status) for name, status in statuses.items()]
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self._live:
+            return
+        table = Table(expand=True, box=None, padding=(0, 1))
+        for title in ("daemon", "release", "frames", "kept", "deferred", "audited", "dropped", "spool", "link"):
+            table.add_column(title, justify="left" if title in ("daemon", "link") else "right", no_wrap=True)
+        for cells in self._rows:
+            table.add_row(*cells)
+        self._live.update(Panel(Group(Text(self._step, style="bold"), table), title="terrace demo", border_style="cyan"))
+
+
+def row(name: str, status: Mapping[str, Any]) -> list[str]:
+    """Return the cells of one daemon; a region and the cloud show cases and rounds in place of frames."""
+    if "streams" in status:
+        counts = [
+            sum(stream.get(key, 0) for stream in status["streams"].values()) for key in ("frames", "kept", "deferred", "audited", "dropped")
+        ]
+        link = "up" if status.get("link", {}).get("connected") else "down"
+        release = status.get("update", {}).get("release", 0)
+        return [name, f"{release}", *(f"{count}" for count in counts), f"{status.get('spool', {}).get('cases', 0)}", link]
+    if "cases_stored" in status:
+        return [
+            name,
+            f"{status.get('expert_release') or '-'}",
+            "",
+            "",
+            f"{status['cases_stored']} stored",
+            f"{status.get('cases_answered', 0)} answered",
+            "",
+            "",
+            "",
+        ]
+    return [name, "", "", "", "", "", "", "", f"{status.get('state', '')}"]
