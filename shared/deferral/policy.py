@@ -1,0 +1,80 @@
+"""Keep a frame or send it: the audit draw first, then the score against the card's threshold. Pure; every decision has its reason.
+
+Rules, in order:
+1. A frame of the audit sample is sent and its local answer stands (AUDIT).
+2. Without a threshold (a card without calibration) nothing else is sent (KEEP, `uncalibrated`): the device may not claim to know
+   what it does not know.
+3. A score that is no number is sent (DEFER, `no_score`).
+4. A score below the threshold is sent and waits for the region's answer (DEFER); any other is kept (KEEP).
+
+Not here: the byte budget and near-duplicates, which come after.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+import msgspec
+
+from shared.deferral.audit import is_audit
+
+AUDIT_SAMPLE, BELOW_THRESHOLD, REACHES_THRESHOLD, UNCALIBRATED, NO_SCORE = (
+    "audit_sample",
+    "below_threshold",
+    "reaches_threshold",
+    "uncalibrated",
+    "no_score",
+)
+
+
+class Action(str, Enum):
+    """What becomes of a frame."""
+
+    KEEP = "keep"
+    DEFER = "defer"
+    AUDIT = "audit"
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy decided on one frame, and why.
+
+    `threshold` is what `score` was compared with, NaN when there is none; `value` ranks deferred frames against each other
+    (higher is harder): the distance below the threshold.
+    """
+
+    action: Action
+    reason: str
+    score: float
+    threshold: float
+    value: float = 0.0
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules with their figures: `threshold` of the card (or an operator's), None without calibration; `audit_share` 0 to 1."""
+
+    threshold: float | None
+    audit_share: float
+
+    def decide(self, *, stream: str, frame: int, score: float, audit_key: bytes) -> Decision:
+        """Decide on one frame.
+
+        Args:
+            stream: the stream's name.
+            frame: the frame's number in its stream.
+            score: how sure the prediction looks, in the unit of the threshold.
+            audit_key: key of the audit draw.
+
+        Returns:
+            The decision with its reason.
+        """
+        limit = math.nan if self.threshold is None else self.threshold
+        if is_audit(audit_key, stream, frame, self.audit_share):
+            return Decision(action=Action.AUDIT, reason=AUDIT_SAMPLE, score=score, threshold=limit)
+        if self.threshold is None:
+            return Decision(action=Action.KEEP, reason=UNCALIBRATED, score=score, threshold=limit)
+        if math.isnan(score):
+            return Decision(action=Action.DEFER, reason=NO_SCORE, score=score, threshold=limit, value=math.inf)
+        if score < self.threshold:
+            return Decision(action=Action.DEFER, reason=BELOW_THRESHOLD, score=score, threshold=limit, value=limit - score)
+        return Decision(action=Action.KEEP, reason=REACHES_THRESHOLD, score=score, threshold=limit)

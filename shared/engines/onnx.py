@@ -1,0 +1,115 @@
+"""ONNX Runtime: the only file that imports it.
+
+Rules, in order:
+1. The file passes `admission` before the runtime sees it; the session is made from those very bytes, so nothing on disk can change
+   in between and no external data can be found.
+2. Deterministic kernels, sequential execution, a fixed number of threads that do not spin while idle; the CPU provider unless
+   others are named.
+3. Everything the runtime raises becomes an EngineError; logits that are not finite are refused.
+
+Not here: warm-up (whoever swaps engines runs one batch first), preprocessing, decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from shared.engines.admission import admit
+from shared.engines.base import Batch
+from shared.errors import EngineError
+
+CPU = "CPUExecutionProvider"
+
+
+class OnnxEngine:
+    """A model run by ONNX Runtime; the file is read by `load`, at the latest by the first `run`.
+
+    Args:
+        path: the `.onnx` file.
+        threads: threads inside one operator.
+        providers: execution providers by preference; those this machine lacks are an error. None means the CPU.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, providers: Sequence[str] | None = None) -> None:
+        self._path = path
+        self._threads = threads
+        self._providers = list(providers or (CPU,))
+        self._session: Any = None
+        self._input = ""
+        self._shape: list[int | str | None] = []
+
+    @property
+    def name(self) -> str:
+        """What runs it: `onnxruntime cpu`, with the first provider in use."""
+        return f"onnxruntime {self._providers[0].removesuffix('ExecutionProvider').lower()}"
+
+    def load(self) -> OnnxEngine:
+        """Read and check the file and make the session; returns the engine itself.
+
+        Raises:
+            EngineError: no such file, a file the rules refuse, or one the runtime cannot run.
+        """
+        missing = set(self._providers) - set(onnxruntime.get_available_providers())
+        if missing:
+            raise EngineError(f"this machine's ONNX Runtime has no {min(missing)}.", "Choose another hardware profile.")
+        try:
+            data = Path(self._path).read_bytes()
+        except OSError as error:
+            raise EngineError(f"the model {self._path} cannot be read: {error}.") from error
+        admit(data)
+        try:
+            session = onnxruntime.InferenceSession(data, self._options(), providers=self._providers)
+        except Exception as error:  # the runtime raises its own family of pybind classes, RuntimeError and ValueError
+            raise EngineError(f"ONNX Runtime cannot load {Path(self._path).name}: {_line(error)}") from error
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or len(session.get_outputs()) != 1:
+            raise EngineError(f"{Path(self._path).name} does not have one NCHW input and one output.")
+        self._input, self._shape, self._session = inputs[0].name, inputs[0].shape, session
+        return self
+
+    def run(self, batch: Batch) -> Batch:
+        """Run one batch; see `Engine.run`."""
+        if self._session is None:
+            self.load()
+        if not self._fits(batch):
+            raise EngineError(f"the model takes {self._shape}, not a batch of {list(batch.shape)} {batch.dtype}.")
+        try:
+            logits: Batch = self._session.run(None, {self._input: batch})[0]
+        except Exception as error:  # the runtime raises its own family of pybind classes
+            raise EngineError(f"ONNX Runtime failed on a batch of {list(batch.shape)}: {_line(error)}") from error
+        if logits.ndim != 2 or len(logits) != len(batch):
+            raise EngineError(f"the model answered {list(logits.shape)} to a batch of {len(batch)}; it is no classifier.")
+        if not np.isfinite(logits).all():
+            raise EngineError("the model answered with logits that are not finite.", "The release is unusable; fall back.")
+        return logits
+
+    def close(self) -> None:
+        """Give the session back."""
+        self._session = None
+
+    def _options(self) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.use_deterministic_compute = True
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    def _fits(self, batch: Batch) -> bool:
+        return (
+            batch.dtype == np.float32
+            and batch.ndim == 4
+            and len(batch) > 0
+            and all(not isinstance(want, int) or want == have for want, have in zip(self._shape, batch.shape, strict=True))
+        )
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,53 @@
+"""Classification: one label per frame. Decodes logits into predictions and computes the figures of merit.
+
+Here: what every tier does with a classifier's output, in one code. Not here: how sure a prediction is (deferral.scores).
+
+Example:
+    >>> decode(np.array([[0.0, 2.0]], np.float32))[0].index
+    1
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shared.vision.tasks.logits import Classes, Logits, Values, accuracy, predicted, softmax
+from shared.wire.messages import Prediction
+
+__all__ = ["accuracy", "class_recall", "confusion", "decode", "predicted", "softmax"]
+
+
+def decode(logits: Logits) -> list[Prediction]:
+    """Turn logits into predictions.
+
+    Args:
+        logits: shape (N, C).
+
+    Returns:
+        One prediction per row, with the softmax over all classes.
+    """
+    indices = predicted(logits).tolist()
+    rows = softmax(logits).tolist()
+    return [Prediction(index=index, probabilities=tuple(row)) for index, row in zip(indices, rows, strict=True)]
+
+
+def confusion(predictions: Classes, labels: Classes, classes: int) -> Classes:
+    """Count predictions by true class.
+
+    Args:
+        predictions: int64, shape (N).
+        labels: int64, shape (N).
+        classes: how many classes there are.
+
+    Returns:
+        int64, shape (classes, classes): row is the label, column the prediction.
+    """
+    flat = np.bincount(labels * classes + predictions, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+def class_recall(counts: Classes) -> Values:
+    """Return the recall per class of a confusion matrix, float64 of shape (C); NaN for a class without frames."""
+    totals = counts.sum(axis=1).astype(np.float64)
+    totals[totals == 0] = np.nan
+    return np.asarray(np.diagonal(counts) / totals)
