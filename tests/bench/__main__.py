@@ -1,0 +1,39 @@
+"""Run one benchmark and print a table, or with --json one JSON object and nothing else on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from tests.bench.result import Result, table
+
+OWN = {"__init__", "__main__", "result"}
+
+
+def names() -> list[str]:
+    """Return the benchmarks there are."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in OWN)
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("name", choices=names(), help="the benchmark")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")), help="the longer run (also FULL=1)")
+    given = parser.parse_args()
+    module = importlib.import_module(f"tests.bench.{given.name}")
+    with contextlib.redirect_stdout(sys.stderr):
+        result: Result = module.run(full=given.full)
+    sys.stdout.write((msgspec.json.encode(result).decode() if given.json else table(result)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
