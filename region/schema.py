@@ -1,0 +1,53 @@
+"""The tables of vault.db, and which part of the data a case belongs to. Pure.
+
+`cases` has no unique key over (device, spool, sequence) on purpose: `dedupe` has it, and `terrace region vault` counts doubles in
+`cases` as a check that can fail. Dedupe rows outlive their cases; floors outlive dedupe rows; `epochs` rows outlive their keys, so
+that an old `open` sent again is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+VERSION = 1
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cases (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL, device TEXT NOT NULL, spool BLOB NOT NULL, sequence INTEGER NOT NULL,
+    received_at REAL NOT NULL, is_audit INTEGER NOT NULL, part TEXT NOT NULL, size INTEGER NOT NULL,
+    wrapped BLOB NOT NULL, sealed BLOB NOT NULL, answer BLOB, expert_release INTEGER, answered_at REAL, refused TEXT);
+CREATE INDEX IF NOT EXISTS cases_open ON cases (id) WHERE answered_at IS NULL AND refused IS NULL;
+CREATE INDEX IF NOT EXISTS cases_part ON cases (part, id);
+CREATE INDEX IF NOT EXISTS cases_age ON cases (received_at);
+CREATE TABLE IF NOT EXISTS dedupe (
+    device TEXT NOT NULL, spool BLOB NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (device, spool, sequence)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS floors (device TEXT NOT NULL, spool BLOB NOT NULL, floor INTEGER NOT NULL,
+    PRIMARY KEY (device, spool)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS aside (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL, device TEXT NOT NULL, spool BLOB NOT NULL, sequence INTEGER NOT NULL,
+    received_at REAL NOT NULL, digest BLOB NOT NULL, wrapped BLOB NOT NULL, sealed BLOB NOT NULL,
+    UNIQUE (device, spool, sequence, digest));
+CREATE TABLE IF NOT EXISTS epochs (
+    device TEXT NOT NULL, epoch BLOB NOT NULL, opened_at REAL NOT NULL, spool BLOB NOT NULL, suite INTEGER NOT NULL,
+    secret BLOB, window BLOB, PRIMARY KEY (device, epoch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS keys (
+    id TEXT PRIMARY KEY, kem TEXT NOT NULL, public BLOB NOT NULL, secret BLOB NOT NULL,
+    not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+TRAIN, EVALUATION, UNUSED = "train", "evaluation", "unused"
+
+
+def part_of(stream: str, unit: str, *, is_audit: bool) -> str:
+    """Return what a case may be used for, so that no unit is ever both trained and evaluated on.
+
+    Half of the units, by a hash of stream and unit, are for evaluation, and of those only audit samples: cases the policy picked
+    are a biased sample. The other half is for training.
+    """
+    digest = hashlib.sha256(len(stream).to_bytes(4, "big") + stream.encode() + unit.encode()).digest()
+    if digest[0] & 1:
+        return TRAIN
+    return EVALUATION if is_audit else UNUSED
