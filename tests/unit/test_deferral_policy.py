@@ -23,8 +23,10 @@ def test_the_draw_is_a_function_and_grows_with_the_share(key: bytes, stream: str
 
 def test_the_draw_has_the_share_and_depends_on_key_and_stream() -> None:
     frames = range(20_000)
-    drawn = {name: {i for i in frames if is_audit(key, stream, i, 0.05)} for name, key, stream in
-             [("a", KEY, "line-1"), ("b", KEY, "line-2"), ("c", KEY[::-1], "line-1")]}
+    drawn = {
+        name: {i for i in frames if is_audit(key, stream, i, 0.05)}
+        for name, key, stream in [("a", KEY, "line-1"), ("b", KEY, "line-2"), ("c", KEY[::-1], "line-1")]
+    }
     for chosen in drawn.values():
         assert abs(len(chosen) - 1000) < 130  # four standard deviations
     assert len(drawn["a"] & drawn["b"]) < 110
