@@ -65,13 +65,13 @@ class Fleet:
 
     def _issue(self, authority: Authority) -> None:
         identity, hosts = self.root / "identity", ["localhost", "127.0.0.1"]
-        authority.issue_cloud("cloud", hosts, identity / "cloud")
+        authority.issue_cloud("cloud", hosts, destination=identity / "cloud")
         for region in self.plan.region_names:
-            authority.issue_region(region, "server", hosts, identity / region)
-            authority.issue_region(region, "intake-0", [], identity / f"{region}-workers" / "intake-0")
+            authority.issue_region(region, "server", hosts, destination=identity / region)
+            authority.issue_region(region, "intake-0", [], destination=identity / f"{region}-workers" / "intake-0")
             authority.issue_region_device_ca(region)
             for device in self.plan.edge_names(region):
-                authority.issue_device(region, device.partition(".")[0], identity / device)
+                authority.issue_device(region, device.partition(".")[0], destination=identity / device)
 
     def _write(self, name: str, settings: dict[str, Any]) -> None:
         Path(settings["state"]).mkdir(parents=True, exist_ok=True)
