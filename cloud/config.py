@@ -1,0 +1,152 @@
+"""What can be set in cloud.toml, with its unit and default; read once by the composition root and by the round worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.config import Section, load
+from shared.errors import ConfigurationError
+
+
+class IdentitySection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The cloud's machine identity, made by `terrace provision pki cloud`."""
+
+    folder: Path
+    """Folder with certificate.pem, key.pem, anchors.json and root.pub."""
+
+
+class RegionsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The listener for regions: TLS 1.3, a certificate under the region anchor is required."""
+
+    port: int
+    host: str = "127.0.0.1"
+    longest_poll_s: float = 25.0
+    """How long an inbox request may wait for a task."""
+
+
+class PeopleSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The listener for people: TLS, bearer tokens with a role."""
+
+    port: int
+    host: str = "127.0.0.1"
+    certificate: Path | None = None
+    """PEM chain; without one a self-signed certificate is made and its fingerprint printed."""
+    key: Path | None = None
+    """PEM key of `certificate`."""
+
+
+class OpsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Health and metrics, plain HTTP on 127.0.0.1 only."""
+
+    port: int = 0
+    """0 takes a free port; the status socket says which."""
+
+
+class RoundsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who takes part in a federated round, and when one is lost."""
+
+    minimum_regions: int = 2
+    """The quorum: fewer valid updates by the deadline fail the round."""
+    minimum_cases: int = 64
+    """Training cases a region must have to be asked."""
+    minimum_steps: int = 10
+    """Optimiser steps an update must have taken to count."""
+    device_share: float = 0.1
+    """Largest share of a region's data in a round that may come from one device (0 to 1)."""
+    deadline_s: float = 1800.0
+    """Seconds regions have to answer a task."""
+    steps: int = 200
+    """Optimiser steps a region takes per round."""
+    batch: int = 64
+    """Pictures per optimiser step."""
+    replay_share: float = 0.5
+    """Share of each batch that comes from the replay release (0 to 1)."""
+    new_cases: int = 0
+    """Start a round by itself when regions report this many cases not yet learned from; 0 waits for an operator."""
+    seed: int = 1
+    """Seed of every random choice of a round."""
+
+
+class FoundrySection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the cloud does with an aggregated student, and what a candidate must reach."""
+
+    seed_set: Path
+    """Labelled .npz the cloud owns: frames, labels, units, names."""
+    calibration_set: Path | None = None
+    """.npz for activation ranges; without one the seed set serves."""
+    distil_steps: int = 60
+    """Optimiser steps on the seed set after aggregation."""
+    largest_drop: float = 0.02
+    """How much worse than the current student a candidate may be on a set (share, 0 to 1)."""
+    epsilon: float = 0.02
+    """Deferral risk the threshold is calibrated for."""
+    delta: float = 0.05
+    """Probability with which the risk bound may be wrong."""
+
+
+class RolloutSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to a candidate that passed its gates."""
+
+    automatic: bool = True
+    """Name the new release in the desired state at once."""
+    cohort_share: float = 1.0
+    """Share of devices, by keyed hash, that may run it."""
+    delta_bases: int = 3
+    """Deltas are made from this many earlier releases."""
+
+
+class RepositorySection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The TUF repository."""
+
+    keys: Path
+    """Folder of the signing keys (0700)."""
+    folder: Path | None = None
+    """Folder of metadata and targets; `<state>/repository` when not given."""
+
+
+class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of cloud.toml."""
+
+    fleet: str
+    state: Path
+    identity: IdentitySection
+    regions: RegionsSection
+    people: PeopleSection
+    foundry: FoundrySection
+    repository: RepositorySection
+    ops: OpsSection = OpsSection()
+    rounds: RoundsSection = RoundsSection()
+    rollout: RolloutSection = RolloutSection()
+
+    @property
+    def repository_folder(self) -> Path:
+        """Folder of the TUF repository's metadata and targets."""
+        return self.repository.folder or self.state / "repository"
+
+    @property
+    def registry_path(self) -> Path:
+        """The SQLite file of rounds, releases, fleet and mailbox."""
+        return self.state / "registry.db"
+
+
+def read(path: Path) -> Settings:
+    """Read and check cloud.toml.
+
+    Raises:
+        ConfigurationError: naming the key and the remedy.
+    """
+    settings = load(path, Settings)
+    shares = {
+        "rounds.device_share": settings.rounds.device_share,
+        "rounds.replay_share": settings.rounds.replay_share,
+        "rollout.cohort_share": settings.rollout.cohort_share,
+        "foundry.largest_drop": settings.foundry.largest_drop,
+    }
+    for key, value in shares.items():
+        if not 0.0 <= value <= 1.0:
+            raise ConfigurationError(f"{path}: {key} is {value}, which is no share.", "Give a number from 0 to 1.")
+    if settings.rounds.minimum_regions < 1 or settings.rounds.deadline_s <= 0:
+        raise ConfigurationError(f"{path}: rounds.minimum_regions and rounds.deadline_s must be positive.", "Correct them.")
+    if (settings.people.certificate is None) != (settings.people.key is None):
+        raise ConfigurationError(f"{path}: people.certificate and people.key belong together.", "Give both or neither.")
+    return settings
