@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from provisioning.pki.authority import Authority, create_fleet
 from shared.identity import store
@@ -18,8 +18,9 @@ from shared.identity import store
 app = typer.Typer(
     no_args_is_help=True,
     help="Make a fleet's authority, and issue and revoke the identities of its machines.\n\n"
-    "The authority is a folder with the fleet's private keys: keep it on an offline machine or an encrypted stick. A machine gets an "
-    "identity folder (certificate, key, anchors), which you copy to it and name under [identity] folder in its configuration.\n\n"
+    "The authority is a folder with the fleet's private keys: keep it on an offline machine or an encrypted stick. A machine gets "
+    "an identity folder (certificate, key, anchors); copy it there and name it as `folder` in the section `identity` of its "
+    "configuration.\n\n"
     "Start with: terrace provision pki create --authority authority --fleet acme",
 )
 AuthorityFolder = Annotated[Path, typer.Option("--authority", help="Folder of the fleet's authority (private keys; keep it offline).")]
@@ -102,7 +103,7 @@ def list_issued(authority: AuthorityFolder, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([msgspec.to_builtins(row) for row in rows]))
         return
-    table = Table("machine", "tier", "expires", "state", "serial", box=None)
+    table = Table("machine", "tier", "expires", "state", Column("serial", overflow="fold"), box=None)
     for row in rows:
         state = f"revoked {_day(row.revoked_at)}" if row.revoked_at is not None else "good"
         table.add_row(f"{row.name}.{row.region}", row.tier, _day(row.not_after), state, row.serial)

@@ -116,5 +116,5 @@ class Ledger:
         """
         fields = Issued.__struct_fields__
         with self.writing() as connection:
-            found = connection.execute(f"SELECT {', '.join(fields)} FROM certificate ORDER BY issued_at, serial")  # noqa: S608 - our own field names
+            found = connection.execute(f"SELECT {', '.join(fields)} FROM certificate ORDER BY rowid")  # noqa: S608 - our own field names
             return [Issued(**dict(zip(fields, row, strict=True))) for row in found]

@@ -90,7 +90,7 @@ def machine(record: Machine, key: ec.EllipticCurvePublicKey, above: Authority, *
     days = DEVICE_DAYS if record.tier == "edge" else MACHINE_DAYS
     builder = _builder(subject, above.certificate.subject, key, above.key.public_key(), now=now, days=days)
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if record.hosts else [])
-    alternatives = [x509.UniformResourceIdentifier(locator), *(_host(host) for host in record.hosts)]
+    alternatives = [x509.UniformResourceIdentifier(locator), *(host_name(host) for host in record.hosts)]
     return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
@@ -165,7 +165,12 @@ def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _host(host: str) -> x509.GeneralName:
+def host_name(host: str) -> x509.GeneralName:
+    """Return a DNS name or IP address as it stands in a certificate.
+
+    Raises:
+        IdentityError: it is neither.
+    """
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
