@@ -1,0 +1,104 @@
+"""Counting a spool from its file, beside the device or after it: the proof that nothing was lost. Reads, never writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from shared.errors import StorageError
+from shared.wire.messages import Kind
+
+DISK_FULL = 28
+
+
+class SpoolCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """A spool's durable bookkeeping, of cases: spooled = received + evicted + waiting_count.
+
+    `declined` were never taken, so are not in spooled. `waiting` are inclusive ranges of sequences. `control` counts the control
+    messages that wait. `counters` is the detail, all kinds of messages: `spooled:<share>`, `received:<share>`,
+    `evicted:<reason>:<share>`, `declined:<share>`, where shares are hard, audit and control and reasons are full and damaged.
+    """
+
+    spool_id: str
+    spooled: int
+    received: int
+    evicted: int
+    declined: int
+    waiting_count: int
+    waiting_bytes: int
+    waiting: tuple[tuple[int, int], ...]
+    control: int
+    counters: dict[str, int]
+
+
+def recount(path: Path) -> SpoolCounts:
+    """Count a spool from its file, whether or not its device runs; changes nothing.
+
+    Raises:
+        StorageError: there is no spool, or it cannot be read.
+    """
+    if not path.exists():
+        raise StorageError(f"there is no spool {path}.", "Has this device run with this state folder?")
+    with translated(path, "read"):
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+        try:
+            db.execute("begin")
+            counters = Counter[str](dict(db.execute("select name, n from counters")))
+            identity = db.execute("select value from about where name = 'spool_id'").fetchone()
+            rows = db.execute("select sequence, size, kind from messages order by sequence").fetchall()
+        finally:
+            db.close()
+    if identity is None:
+        raise StorageError(f"the spool {path} has no identity.", "Start its agent: it sets a damaged spool aside.")
+    return summarise(identity[0], counters, rows)
+
+
+def summarise(spool_id: bytes, counters: Counter[str], rows: Sequence[tuple[int, int, int]]) -> SpoolCounts:
+    """Make the summary of counters and of what waits: (sequence, size, kind), by sequence."""
+    cases = [(sequence, size) for sequence, size, kind in rows if kind == Kind.CASE]
+    total = Counter[str]()
+    for name, n in counters.items():
+        if not name.endswith(":control"):
+            total[name.partition(":")[0]] += n
+    return SpoolCounts(
+        spool_id=spool_id.hex(),
+        spooled=total["spooled"],
+        received=total["received"],
+        evicted=total["evicted"],
+        declined=total["declined"],
+        waiting_count=len(cases),
+        waiting_bytes=sum(size for _, size in cases),
+        waiting=_ranges(sequence for sequence, _ in cases),
+        control=sum(1 for _, _, kind in rows if kind != Kind.CASE),
+        counters={name: n for name, n in counters.items() if name != "next"},
+    )
+
+
+def _ranges(sequences: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    ranges: list[tuple[int, int]] = []
+    for sequence in sequences:
+        if ranges and ranges[-1][1] == sequence - 1:
+            ranges[-1] = (ranges[-1][0], sequence)
+        else:
+            ranges.append((sequence, sequence))
+    return tuple(ranges)
+
+
+@contextmanager
+def translated(path: Path, action: str) -> Iterator[None]:
+    """Turn what SQLite and the system say into one StorageError that names the file.
+
+    Raises:
+        StorageError: in place of any `sqlite3.Error` or `OSError` inside.
+    """
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        is_full = "is full" in str(error) or getattr(error, "errno", 0) == DISK_FULL
+        remedy = "Free some space." if is_full else "Check the disk and its permissions."
+        raise StorageError(f"cannot {action} the spool {path}: {error}.", remedy) from error
