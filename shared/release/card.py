@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from pathlib import PurePosixPath
 
 import msgspec
@@ -17,6 +18,7 @@ from shared.errors import TrustError
 
 SCHEMA = 1
 LARGEST_CARD_BYTES = 4 << 20
+LARGEST_INPUTS_BYTES = 1 << 24
 
 
 class CardPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,13 +85,14 @@ class SelfTest(CardPart, frozen=True, kw_only=True):
         Raises:
             TrustError: the stored bytes do not have that shape.
         """
-        size = int(np.prod(self.shape))
+        size = math.prod(self.shape)
         try:
-            raw = zstandard.ZstdDecompressor().decompress(base64.b64decode(self.inputs), max_output_size=size)
+            packed = base64.b64decode(self.inputs)
+            if min(self.shape) < 1 or size > LARGEST_INPUTS_BYTES or zstandard.frame_content_size(packed) != size:
+                raise TrustError("the card's self-test inputs do not have the shape they claim.")
+            raw = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
         except (zstandard.ZstdError, ValueError) as error:
             raise TrustError(f"the card's self-test inputs cannot be read: {error}.") from error
-        if len(raw) != size or size > 1 << 24:
-            raise TrustError("the card's self-test inputs do not have the shape they claim.")
         return np.frombuffer(raw, np.uint8).reshape(self.shape)
 
 
