@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def test_an_expired_delegation_is_refused(tmp_path: Path, role: str) -> None:
 def test_mix_and_match_of_validly_signed_files_is_refused(device: TrustedClient, repository: Repository, tmp_path: Path, name: str) -> None:
     """Two futures are signed by the true keys; files of one are served inside the other."""
     other = Repository(copy(repository, "other"), tmp_path / "keys")
-    ceremony.renew(other.folder, tmp_path / "keys")
+    ceremony.renew(other.folder, tmp_path / "keys", clock=lambda: time.time() + 100)  # so that the bytes differ
     releases.add(other, tmp_path, releases.model(7), 2)
     ceremony.renew(repository.folder, tmp_path / "keys")
     second_release(repository, tmp_path)
