@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS aside (
     UNIQUE (device, spool, sequence, digest));
 CREATE TABLE IF NOT EXISTS epochs (
     device TEXT NOT NULL, epoch BLOB NOT NULL, opened_at REAL NOT NULL, spool BLOB NOT NULL, suite INTEGER NOT NULL,
-    secret BLOB, window BLOB, PRIMARY KEY (device, epoch)) WITHOUT ROWID;
+    digest BLOB NOT NULL, issuer TEXT NOT NULL, serial TEXT NOT NULL, secret BLOB, window BLOB, PRIMARY KEY (device, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, kem TEXT NOT NULL, public BLOB NOT NULL, secret BLOB NOT NULL,
     not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;

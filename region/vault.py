@@ -17,13 +17,11 @@ import hashlib
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from region import schema
+from region.cases import Incoming, Outcome, Stored, StoredCase
 from region.database import Database
 from region.retention import Held, to_drop
 from region.sealing import Sealing
@@ -32,49 +30,12 @@ from shared import log
 from shared.errors import StorageError
 from shared.wire.messages import Case, Prediction, decode, encode
 
+__all__ = ["Incoming", "Outcome", "Stored", "StoredCase", "Vault"]
+
 ASIDE_PER_DEVICE = 64
 RETENTION_PAGE = 20_000
 CLONE_ALARM, VAULT_IS_OLDER, CASES_DROPPED = "clone_alarm", "vault_is_older_than_its_last_start", "cases_dropped"
 _KEY_CHECK = b"terrace vault key"
-
-
-class Outcome(Enum):
-    """What became of an incoming case."""
-
-    NEW = "new"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    OLD = "old"
-
-
-class Incoming(msgspec.Struct, frozen=True, kw_only=True):
-    """A case as it arrived: `payload` is its canonical bytes, `case` the same decoded, `received_at` Unix seconds."""
-
-    device: str
-    spool: bytes
-    sequence: int
-    payload: bytes
-    case: Case
-    received_at: float
-
-
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one incoming case; `id` is its row when it is NEW, else 0."""
-
-    outcome: Outcome
-    id: int = 0
-
-
-class StoredCase(msgspec.Struct, frozen=True, kw_only=True):
-    """A case out of the vault with the expert's answer, if it has one."""
-
-    id: int
-    device: str
-    spool: bytes
-    sequence: int
-    received_at: float
-    case: Case
-    answer: Prediction | None
 
 
 class Vault:
@@ -187,10 +148,10 @@ class Vault:
         with self.database.transaction() as connection:
             connection.execute("UPDATE cases SET refused = ? WHERE id = ?", (reason, case))
 
-    def unanswered(self, *, after: int = 0, limit: int = 64) -> list[StoredCase]:
-        """Return cases without an answer, oldest first, beginning after the row `after`."""
+    def unanswered(self, *, received_before: float = float("inf"), limit: int = 64) -> list[StoredCase]:
+        """Return cases without an answer that arrived before a time (Unix seconds), oldest first."""
         rows = self.database.rows(
-            f"{_SELECT} WHERE answered_at IS NULL AND refused IS NULL AND id > ? ORDER BY id LIMIT ?", (after, limit)
+            f"{_SELECT} WHERE answered_at IS NULL AND refused IS NULL AND received_at < ? ORDER BY id LIMIT ?", (received_before, limit)
         )
         return [self._opened(row) for row in rows]
 

@@ -1,0 +1,1 @@
+"""The experts: what answers hard cases. One implementation: onnx (ONNX Runtime through shared.engines)."""

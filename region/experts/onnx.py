@@ -1,0 +1,82 @@
+"""An expert run by ONNX Runtime, prepared and decoded by the same code as on the devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shared.engines.onnx import OnnxEngine
+from shared.errors import EngineError, StorageError, TrustError
+from shared.release.card import Card, decode_card, sha256
+from shared.vision.frames import Pixels
+from shared.vision.preprocess import prepare
+from shared.vision.tasks import classification
+from shared.wire.messages import Prediction
+
+
+class OnnxExpert:
+    """A release of the family `expert`.
+
+    Args:
+        path: the model file.
+        card: its card.
+        threads: threads inside one operator.
+    """
+
+    def __init__(self, path: Path, card: Card, *, threads: int) -> None:
+        self._engine = OnnxEngine(path, threads=threads)
+        self._card = card
+
+    @property
+    def release(self) -> int:
+        """The release's number within the family."""
+        return self._card.release
+
+    @property
+    def name(self) -> str:
+        """What runs it, for people."""
+        return self._engine.name
+
+    def load(self) -> OnnxExpert:
+        """Load the model and run it once on an empty picture, so that the first case does not wait; returns itself.
+
+        Raises:
+            EngineError: it cannot be loaded, or does not answer with one logit per label.
+        """
+        spec = self._card.input
+        self._engine.load()
+        (prediction,) = self.answer([np.zeros((spec.height, spec.width, 3), np.uint8)])
+        if len(prediction.probabilities) != len(self._card.labels):
+            raise EngineError(
+                f"expert {self.release} answers {len(prediction.probabilities)} classes, its card names {len(self._card.labels)}.",
+                "The release is unusable; publish a correct one.",
+            )
+        return self
+
+    def answer(self, pictures: Sequence[Pixels]) -> list[Prediction]:
+        """Answer one batch; see `Expert.answer`."""
+        rows = [prepare(picture[None], self._card.input) for picture in pictures]
+        return classification.decode(self._engine.run(np.concatenate(rows)))
+
+    def close(self) -> None:
+        """Give the session back."""
+        self._engine.close()
+
+
+def read_card(path: Path) -> Card:
+    """Read the card beside a local model file (`x.onnx` has `x.card.json`) and check that it belongs to it.
+
+    Raises:
+        StorageError: one of the two cannot be read.
+        TrustError: no card, or the card of another file.
+    """
+    beside = path.with_suffix(".card.json")
+    try:
+        card, digest = decode_card(beside.read_bytes()), sha256(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"the expert's file {error.filename} cannot be read: {error.strerror}.", "Correct `expert.path`.") from error
+    if card.onnx_sha256 and card.onnx_sha256 != digest:
+        raise TrustError(f"{beside} is not the card of {path.name}.", "Put the right one beside it.")
+    return card

@@ -1,0 +1,67 @@
+"""What the region last heard of each of its devices. Pure: messages and times come in, a summary goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.wire.messages import Telemetry, UpdateReport
+
+RECENTLY_S = 15.0
+REPORTS_KEPT = 8
+
+
+class _Device:
+    """One device: when it was last heard, its latest telemetry and its latest reports by model."""
+
+    def __init__(self) -> None:
+        self.heard_at = 0.0
+        self.telemetry: Telemetry | None = None
+        self.reports: dict[str, UpdateReport] = {}
+
+
+class Fleet:
+    """The devices that have been heard since the start."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, _Device] = {}
+
+    def heard(self, device: str, *, now: float) -> None:
+        """Note that an authentic message of a device arrived."""
+        self._device(device).heard_at = now
+
+    def telemetry(self, device: str, message: Telemetry) -> None:
+        """Keep a device's telemetry unless a later one is known."""
+        entry = self._device(device)
+        if entry.telemetry is None or message.at >= entry.telemetry.at:
+            entry.telemetry = message
+
+    def report(self, device: str, message: UpdateReport) -> None:
+        """Keep a device's word on a release: the latest per model, for a few models."""
+        reports = self._device(device).reports
+        known = reports.get(message.model)
+        if (known is None and len(reports) < REPORTS_KEPT) or (known is not None and message.at >= known.at):
+            reports[message.model] = message
+
+    def summary(self, *, now: float) -> dict[str, dict[str, Any]]:
+        """Return, by device: whether it was heard recently, its telemetry and its reports, as plain JSON values."""
+        return {
+            name: {
+                "connected_recently": now - device.heard_at <= RECENTLY_S,
+                "heard_at": device.heard_at,
+                "telemetry": None if device.telemetry is None else _fields(device.telemetry),
+                "reports": {model: _fields(report) for model, report in sorted(device.reports.items())},
+            }
+            for name, device in sorted(dict(self._devices).items())
+        }
+
+    def _device(self, name: str) -> _Device:
+        return self._devices.setdefault(name, _Device())
+
+
+def _fields(message: Telemetry | UpdateReport) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(message)
+    if isinstance(message, Telemetry):
+        fields["streams"] = [msgspec.structs.asdict(stream) for stream in message.streams]
+    return fields

@@ -1,0 +1,129 @@
+"""The region's HPKE key pairs: the current one, the one before it for as long as devices may still use it, and their announcement.
+
+Rules, in order:
+1. A key is valid seven days. When less than 48 hours of that are left, the next one is made and announced; the old one opens
+   epochs until its time is over and is then destroyed.
+2. Serials rise and never fall, also when the vault is lost: a serial is at least the Unix time at which its key was made.
+3. Private keys lie in the vault file, wrapped by the vault key.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from region.vault import Vault
+from shared import log
+from shared.wire.announce import new_key, sign_announcement
+from shared.wire.messages import KeyAnnouncement
+
+LIFETIME_S = 7 * 86400
+OVERLAP_S = 48 * 3600
+KEY_MADE, KEYS_DESTROYED = "region_key_made", "region_keys_destroyed"
+
+
+class _Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the table; `secret` is the wrapped private key."""
+
+    id: str
+    kem: str
+    public: bytes
+    secret: bytes
+    not_before: int
+    not_after: int
+    serial: int
+
+
+class KeyRing:
+    """The keys of one region.
+
+    Args:
+        vault: a started vault.
+        region: the region's name.
+        sign: signs with the region's certificate key.
+        chain: the region's certificates, DER, leaf first.
+        kem: which key encapsulation new keys use.
+    """
+
+    def __init__(self, vault: Vault, *, region: str, sign: Callable[[bytes], bytes], chain: Sequence[bytes], kem: str = "x25519") -> None:
+        self._vault = vault
+        self._region = region
+        self._sign = sign
+        self._chain = tuple(chain)
+        self._kem = kem
+        self._lock = threading.Lock()
+        self._private: dict[str, bytes] = {}
+        self._announced = ""
+        self._announcement = b""
+
+    @property
+    def private_keys(self) -> dict[str, bytes]:
+        """The usable private keys by key id."""
+        return self._private
+
+    @property
+    def announcement(self) -> bytes:
+        """The signed announcement of the current key, as it travels; empty before the first `refresh`."""
+        return self._announcement
+
+    def refresh(self, now: float) -> bool:
+        """Make, announce and destroy keys as the time demands.
+
+        Args:
+            now: Unix seconds.
+
+        Returns:
+            Whether there is a new announcement to publish.
+
+        Raises:
+            StorageError: the keys cannot be read or written.
+        """
+        with self._lock:
+            self._destroy_expired(now)
+            keys = self._keys()
+            if not keys or keys[0].not_after - now < OVERLAP_S:
+                self._make(now, lowest=keys[0].serial + 1 if keys else 0)
+                keys = self._keys()
+            self._private = {key.id: self._vault.sealing.unwrap(key.secret, key.id.encode()) for key in keys}
+            if keys[0].id == self._announced:
+                return False
+            self._announcement, self._announced = self._signed(keys[0]), keys[0].id
+            return True
+
+    def _keys(self) -> list[_Key]:
+        names = _Key.__struct_fields__
+        rows = self._vault.database.rows("SELECT id, kem, public, secret, not_before, not_after, serial FROM keys ORDER BY serial DESC")
+        return [_Key(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def _make(self, now: float, *, lowest: int) -> None:
+        private, public = new_key(self._kem)
+        name, start = secrets.token_hex(8), int(now)
+        serial = max(start, lowest)
+        with self._vault.database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO keys (id, kem, public, secret, not_before, not_after, serial) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (name, self._kem, public, self._vault.sealing.wrap(private, name.encode()), start, start + LIFETIME_S, serial),
+            )
+        log.get("keys").info(KEY_MADE, key=name, serial=serial)
+
+    def _destroy_expired(self, now: float) -> None:
+        if self._vault.database.rows("SELECT count(*) FROM keys WHERE not_after < ?", (now,))[0][0]:
+            with self._vault.database.transaction() as connection:
+                gone = connection.execute("DELETE FROM keys WHERE not_after < ?", (now,)).rowcount
+            log.get("keys").info(KEYS_DESTROYED, keys=gone)
+
+    def _signed(self, key: _Key) -> bytes:
+        announcement = KeyAnnouncement(
+            region=self._region,
+            vault_id=self._vault.vault_id,
+            key_id=key.id,
+            kem=key.kem,
+            public=key.public,
+            not_before=key.not_before,
+            not_after=key.not_after,
+            serial=key.serial,
+        )
+        return sign_announcement(announcement, self._sign, self._chain)
