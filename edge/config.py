@@ -1,0 +1,125 @@
+"""What can be set in edge.toml: one frozen struct per section, read once at the start; an unknown key stops it and is named.
+
+Durations are seconds, sizes mebibytes, shares 0 to 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from shared.config import Section
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,63}$")]
+"""A name that fits a certificate: lower-case letters, digits and dashes, 1 to 63 of them."""
+StreamName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class IdentitySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`folder` holds the device's certificate, key and anchors, as `terrace provision pki device` wrote them."""
+
+    folder: Path
+
+
+class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The region's broker (`host`, `port`), its relay for releases (`relay_url`) and the envelope's cipher suite (1, 2 or 3)."""
+
+    host: str
+    port: Port
+    relay_url: str
+    suite: Literal[1, 2, 3] = 1
+
+
+class SpoolSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`capacity_mb`: what waiting cases may take on disk before the least valuable go."""
+
+    capacity_mb: Count = 256
+
+
+class PolicySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a frame is sent.
+
+    `audit_share` of all frames is sent at random; `threshold` overrides the card's; `answer_deadline_s` is when a deferred frame's
+    event becomes final with the device's own prediction.
+    """
+
+    audit_share: Share = 0.02
+    threshold: float | None = None
+    answer_deadline_s: Positive = 5.0
+
+
+class PictureSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a case's picture is encoded; `quality` 1 to 100 (100 is lossless for webp)."""
+
+    codec: Literal["webp", "jpeg", "png"] = "webp"
+    quality: Annotated[int, msgspec.Meta(ge=1, le=100)] = 80
+
+
+class ModelSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What runs the model.
+
+    `profile` names a hardware profile (`auto`: the generic one of this processor), looked for in the folder `profiles` first;
+    `threads` overrides its threads; `path` is a folder with `model.onnx` and `card.json` to start with before any release has come.
+    """
+
+    profile: str = "auto"
+    profiles: Path | None = None
+    threads: Count | None = None
+    path: Path | None = None
+
+
+class StreamSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One stream: `kind` video (a file PyAV can read), replay (an `.npz` data set) or folder (one sub-folder per class).
+
+    `fps` is the pace (a video's own when 0); `loop` starts again at the end; `units_file` names the unit of each frame of a video
+    (an `.npz` with `units`).
+    """
+
+    name: StreamName
+    kind: Literal["video", "replay", "folder"]
+    path: Path
+    fps: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 10.0
+    loop: bool = True
+    units_file: Path | None = None
+
+
+class OutputSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`file` receives one JSON object per line and event."""
+
+    file: Path
+
+
+class UpdateSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new release is committed after `probation_frames`; the relay is asked at least every `interval_s`."""
+
+    probation_frames: Count = 200
+    interval_s: Positive = 300.0
+
+
+class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """edge.toml."""
+
+    name: Name
+    region: Name
+    fleet: Name
+    state: Path
+    identity: IdentitySettings
+    link: LinkSettings
+    streams: Annotated[tuple[StreamSettings, ...], msgspec.Meta(min_length=1)]
+    outputs: OutputSettings
+    spool: SpoolSettings = SpoolSettings()
+    policy: PolicySettings = PolicySettings()
+    picture: PictureSettings = PictureSettings()
+    model: ModelSettings = ModelSettings()
+    update: UpdateSettings = UpdateSettings()
+
+    @property
+    def device(self) -> str:
+        """The device's common name, `<name>.<region>`."""
+        return f"{self.name}.{self.region}"

@@ -1,0 +1,102 @@
+"""Turns what was inferred into events: at once for kept and audited frames, in two steps for deferred ones.
+
+A deferred frame's provisional event goes out at once; its final one follows with the region's answer or, at the deadline, with the
+device's own. The thread here only watches deadlines: answers settle frames on the thread that brings them.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from edge.counters import Latencies
+from edge.events import Inferred, answered_event, local_event
+from edge.outputs import EventFile
+from edge.waiting import Key, Waiting
+from shared import clock
+from shared.deferral.policy import Action
+from shared.wire.messages import Answer
+
+
+class Settler:
+    """Writes the events of every frame.
+
+    Args:
+        events: where events go.
+    """
+
+    def __init__(self, events: EventFile) -> None:
+        self._events = events
+        self._waiting: Waiting[Inferred, Answer] = Waiting()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+        self.answer_latency = Latencies()
+        self.answered = 0
+        self.expired = 0
+
+    def start(self) -> None:
+        """Begin to watch deadlines."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Make what still waits final with the device's own predictions, and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(timeout=5)
+        self._expire(float("inf"))
+
+    def settle(self, inferred: Inferred, now: float) -> None:
+        """Write a frame's first event; a deferred frame then waits for its answer."""
+        if inferred.decision.action is not Action.DEFER:
+            self._events.put(local_event(inferred, state="final", now=now))
+            return
+        self._events.put(local_event(inferred, state="provisional", now=now))
+        with self._changed:
+            self._waiting.add(inferred.key, inferred, inferred.due)
+            if self._waiting.next_deadline() == inferred.due:
+                self._changed.notify()
+
+    def bind(self, sequence: int, key: Key) -> None:
+        """Tell which spool sequence a deferred frame's case has."""
+        with self._changed:
+            found = self._waiting.bind(sequence, key)
+        if found is not None:
+            self._finish(*found)
+
+    def answer(self, answer: Answer) -> None:
+        """Take the region's answer to a case."""
+        with self._changed:
+            found = self._waiting.answer(answer.sequence, answer)
+        if found is not None:
+            self._finish(found, answer)
+
+    def waiting(self) -> int:
+        """Return how many deferred frames wait for an answer."""
+        return len(self._waiting)
+
+    def late(self) -> int:
+        """Return how many answers came that no frame waited for (any more)."""
+        return self._waiting.late
+
+    def _finish(self, inferred: Inferred, answer: Answer) -> None:
+        now = clock.monotonic()
+        self.answered += 1
+        self.answer_latency.add(now - inferred.frame.arrived_at)
+        self._events.put(answered_event(inferred, answer.prediction, expert_release=answer.expert_release, now=now))
+
+    def _expire(self, until: float) -> None:
+        with self._changed:
+            gone = self._waiting.expired(until)
+        for inferred in gone:
+            self.expired += 1
+            self._events.put(local_event(inferred, state="final", now=clock.monotonic(), source="expired"))
+
+    def _run(self) -> None:
+        while not self._stopping:
+            with self._changed:
+                due = self._waiting.next_deadline()
+                wait_s = 1.0 if due is None else max(0.0, due - clock.monotonic())
+                if wait_s > 0 and not self._stopping:
+                    self._changed.wait(min(wait_s, 1.0))
+            self._expire(clock.monotonic())

@@ -1,0 +1,1 @@
+"""Where frames come from: video files, labelled data sets and folders, each in its own file behind one Protocol."""

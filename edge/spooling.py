@@ -1,0 +1,102 @@
+"""The spool's writer: takes frames that must be sent, encodes their pictures, and makes them durable cases.
+
+One thread, so that neither the picture codec nor the disk nor the link is ever waited for by inference. What cannot be made a case
+is counted, and its frame's event becomes final at the deadline.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edge.config import PictureSettings
+from edge.events import Inferred
+from edge.handover import HandOver
+from edge.waiting import Key
+from shared import log
+from shared.deferral.policy import Action
+from shared.errors import TerraceError
+from shared.vision import picture
+from shared.wire.messages import Case, encode
+
+NOT_SPOOLED = "case_not_spooled"
+Offer = Callable[[bytes, bool, float], "int | None"]
+"""Stores a case durably and offers it to the region: payload, is it an audit sample, its value; returns its sequence."""
+
+
+class CaseWriter:
+    """Drains the hand-over into the spool.
+
+    Args:
+        frames: where the frames wait.
+        pictures: codec and quality.
+        offer: stores a case.
+        bind: told the sequence of each stored case's frame.
+    """
+
+    def __init__(self, *, frames: HandOver, pictures: PictureSettings, offer: Offer, bind: Callable[[int, Key], None]) -> None:
+        self._frames = frames
+        self._pictures = pictures
+        self._offer = offer
+        self._bind = bind
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="cases", daemon=True)
+        self.spooled = 0
+        self.refused = 0
+        self.failed = 0
+
+    def start(self) -> None:
+        """Begin to write cases."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, then end."""
+        self._stopping = True
+        self._frames.close()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while True:
+            inferred = self._frames.take(timeout_s=1.0)
+            if inferred is not None:
+                self._write(inferred)
+            elif self._stopping:
+                return
+
+    def _write(self, inferred: Inferred) -> None:
+        is_audit = inferred.decision.action is Action.AUDIT
+        try:
+            payload = encode(make_case(inferred, self._pictures))
+            sequence = self._offer(payload, is_audit, inferred.decision.value)
+        except TerraceError as error:
+            self.failed += 1
+            log.get("cases").warning(NOT_SPOOLED, stream=inferred.frame.stream, frame=inferred.frame.number, reason=error.message)
+            return
+        if sequence is None:
+            self.refused += 1
+            return
+        self.spooled += 1
+        if not is_audit:
+            self._bind(sequence, inferred.key)
+
+
+def make_case(inferred: Inferred, pictures: PictureSettings) -> Case:
+    """Return the case of a frame, with its picture encoded.
+
+    Raises:
+        InputError: the picture cannot be encoded.
+    """
+    frame, decision = inferred.frame, inferred.decision
+    return Case(
+        stream=frame.stream,
+        frame=frame.number,
+        unit=frame.unit,
+        captured_at=frame.captured_at,
+        reason=decision.reason,
+        is_audit=decision.action is Action.AUDIT,
+        score=decision.score,
+        threshold=decision.threshold,
+        release=inferred.release,
+        prediction=inferred.prediction,
+        picture=picture.encode(frame.pixels, codec=pictures.codec, quality=pictures.quality),
+    )
