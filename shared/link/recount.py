@@ -11,17 +11,16 @@ from pathlib import Path
 import msgspec
 
 from shared.errors import StorageError
-from shared.wire.messages import Kind
 
 DISK_FULL = 28
 
 
 class SpoolCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """A spool's durable bookkeeping, of cases: spooled = received + evicted + waiting_count.
+    """A spool's durable bookkeeping, in cases: spooled = received + evicted + waiting_count.
 
-    `declined` were never taken, so are not in spooled. `waiting` are inclusive ranges of sequences. `control` counts the control
-    messages that wait. `counters` is the detail, all kinds of messages: `spooled:<share>`, `received:<share>`,
-    `evicted:<reason>:<share>`, `declined:<share>`, where shares are hard, audit and control and reasons are full and damaged.
+    `declined` were never taken, so are not in spooled. `waiting` are inclusive ranges of sequences. `counters` is the detail:
+    `spooled:<share>`, `received:<share>`, `evicted:<reason>:<share>`, `declined:<share>`, where shares are hard and audit and
+    reasons are full and damaged.
     """
 
     spool_id: str
@@ -32,7 +31,6 @@ class SpoolCounts(msgspec.Struct, frozen=True, kw_only=True):
     waiting_count: int
     waiting_bytes: int
     waiting: tuple[tuple[int, int], ...]
-    control: int
     counters: dict[str, int]
 
 
@@ -50,7 +48,7 @@ def recount(path: Path) -> SpoolCounts:
             db.execute("begin")
             counters = Counter[str](dict(db.execute("select name, n from counters")))
             identity = db.execute("select value from about where name = 'spool_id'").fetchone()
-            rows = db.execute("select sequence, size, kind from messages order by sequence").fetchall()
+            rows = db.execute("select sequence, size from cases order by sequence").fetchall()
         finally:
             db.close()
     if identity is None:
@@ -58,23 +56,20 @@ def recount(path: Path) -> SpoolCounts:
     return summarise(identity[0], counters, rows)
 
 
-def summarise(spool_id: bytes, counters: Counter[str], rows: Sequence[tuple[int, int, int]]) -> SpoolCounts:
-    """Make the summary of counters and of what waits: (sequence, size, kind), by sequence."""
-    cases = [(sequence, size) for sequence, size, kind in rows if kind == Kind.CASE]
+def summarise(spool_id: bytes, counters: Counter[str], rows: Sequence[tuple[int, int]]) -> SpoolCounts:
+    """Make the summary of counters and of what waits: (sequence, size), by sequence."""
     total = Counter[str]()
     for name, n in counters.items():
-        if not name.endswith(":control"):
-            total[name.partition(":")[0]] += n
+        total[name.partition(":")[0]] += n
     return SpoolCounts(
         spool_id=spool_id.hex(),
         spooled=total["spooled"],
         received=total["received"],
         evicted=total["evicted"],
         declined=total["declined"],
-        waiting_count=len(cases),
-        waiting_bytes=sum(size for _, size in cases),
-        waiting=_ranges(sequence for sequence, _ in cases),
-        control=sum(1 for _, _, kind in rows if kind != Kind.CASE),
+        waiting_count=len(rows),
+        waiting_bytes=sum(size for _, size in rows),
+        waiting=_ranges(sequence for sequence, _ in rows),
         counters={name: n for name, n in counters.items() if name != "next"},
     )
 

@@ -1,17 +1,17 @@
 """What waits in a spool and what gives way when it is full. Pure; the spool keeps it in step with its file.
 
-The capacity is divided: control messages, audit samples and hard cases each have a share of their own, so that one cannot
-crowd out another. When a share would overflow, what is worth least gives way, which may be the new item itself:
+The capacity is divided: audit samples and hard cases each have a share of their own, so that neither can crowd out the other.
+(Control messages do not lie here: they are few, and only the latest of each counts.) When a share would overflow, what is worth
+least gives way, which may be the new item itself:
 1. A hard case is worth its value; of two equals the older one gives way.
 2. An audit sample is worth a random tag drawn from its sequence under a key, so that what remains is a uniform sample of all
    that ever came, neither older nor newer ones first.
-3. A control message is worth its age: the oldest gives way.
-4. What is larger than its whole share is not taken.
+3. What is larger than its whole share is not taken.
 
 Example:
     >>> shelf = Shelf(capacity_bytes=1000, key=b"")
-    >>> shelf.add(Waiting(sequence=1, size=600, kind=Kind.CASE, is_audit=False, value=0.5))
-    >>> shelf.victims(Waiting(sequence=2, size=600, kind=Kind.CASE, is_audit=False, value=0.9))
+    >>> shelf.add(Waiting(sequence=1, size=600, is_audit=False, value=0.5))
+    >>> shelf.victims(Waiting(sequence=2, size=600, is_audit=False, value=0.9))
     [1]
 """
 
@@ -24,31 +24,25 @@ from enum import Enum
 
 import msgspec
 
-from shared.wire.messages import Kind
-
 
 class Share(Enum):
     """A part of the spool with room of its own; the value is its fraction of the capacity."""
 
-    HARD = 0.70
+    HARD = 0.75
     AUDIT = 0.25
-    CONTROL = 0.05
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """One message that no receipt has removed. `size` is the payload's, in bytes; a higher `value` is sent sooner."""
+    """One case that no receipt has removed. `size` is the payload's, in bytes; a higher `value` is sent sooner."""
 
     sequence: int
     size: int
-    kind: Kind
     is_audit: bool
     value: float
 
     @property
     def share(self) -> Share:
         """The part of the spool it lies in."""
-        if self.kind is not Kind.CASE:
-            return Share.CONTROL
         return Share.AUDIT if self.is_audit else Share.HARD
 
 
@@ -139,7 +133,5 @@ class Shelf:
     def _worth(self, item: Waiting) -> float:
         if item.share is Share.HARD:
             return item.value
-        if item.share is Share.CONTROL:
-            return float(item.sequence)
         tag = hashlib.sha256(self._key + item.sequence.to_bytes(8, "big")).digest()
         return int.from_bytes(tag[:6], "big") / 2**48

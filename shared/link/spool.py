@@ -1,18 +1,18 @@
 """The durable spool: what the device has to send and nobody has confirmed yet. Owns one SQLite file and one key file.
 
 Rules, in order:
-1. What `append` has returned is on the disk (WAL, synchronous=FULL); a group of messages costs one transaction.
-2. A sequence is used once in the life of the file: `next` is stored with the messages and survives their removal, and every
+1. What `append` has returned is on the disk (WAL, synchronous=FULL); a group of cases costs one transaction.
+2. A sequence is used once in the life of the file: `next` is stored with the cases and survives their removal, and every
    start leaves a gap, so that a tail lost to a failing disk is never numbered again.
 3. Payloads are sealed with AES-256-GCM under a local key file (0600), bound to spool and sequence; rotation of the link's keys
    never strands them.
-4. What gives way when the capacity is reached is `retention`'s decision; every message that leaves unsent is counted by
+4. What gives way when the capacity is reached is `retention`'s decision; every case that leaves unsent is counted by
    reason in the same transaction, so that `spooled = received + evicted + waiting` can be recounted from the file.
 5. A damaged file, or one whose key is gone, is set aside under another name and a new spool with a new id begins. A damaged
    row is evicted. Nothing of this stops the device.
 6. One process has the spool open; `recount` reads beside it.
 
-A full disk is a StorageError of `append`: the message is not taken, what was taken before stays.
+A full disk is a StorageError of `append`: the case is not taken, what was taken before stays.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from shared.errors import StorageError
 from shared.link.localkey import load_key, sync_folder
 from shared.link.recount import SpoolCounts, summarise, translated
 from shared.link.retention import Shelf, Waiting
-from shared.wire.messages import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,24 +52,23 @@ _SET_COUNTER = "insert into counters values (?, ?) on conflict do update set n =
 _TABLES = """
 create table if not exists about (name text primary key, value blob not null);
 create table if not exists counters (name text primary key, n integer not null);
-create table if not exists messages (
-    sequence integer primary key, kind integer not null, is_audit integer not null,
-    value real not null, size integer not null, body blob not null
+create table if not exists cases (
+    sequence integer primary key, is_audit integer not null, value real not null,
+    size integer not null, body blob not null
 );
 """
 
 
-class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to spool: an encoded message, and what it is worth."""
+class NewCase(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to spool: an encoded case, and what it is worth."""
 
     payload: bytes
     is_audit: bool = False
     value: float = 0.0
-    kind: Kind = Kind.CASE
 
 
 class Appended(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a group: one sequence per message (None where it had to give way itself), and what gave way."""
+    """What became of a group: one sequence per case (None where it had to give way itself), and what gave way."""
 
     sequences: tuple[int | None, ...]
     evicted: tuple[int, ...]
@@ -128,12 +126,12 @@ class Spool:
                 self._held.close()
                 self._held = None
 
-    def append(self, payload: bytes, *, is_audit: bool, value: float, kind: Kind = Kind.CASE) -> int | None:
-        """Store one message durably; see `append_many`."""
-        return self.append_many([NewMessage(payload=payload, is_audit=is_audit, value=value, kind=kind)]).sequences[0]
+    def append(self, payload: bytes, *, is_audit: bool, value: float) -> int | None:
+        """Store one case durably; see `append_many`."""
+        return self.append_many([NewCase(payload=payload, is_audit=is_audit, value=value)]).sequences[0]
 
-    def append_many(self, messages: Sequence[NewMessage]) -> Appended:
-        """Store a group of messages in one transaction; they are on the disk when this returns.
+    def append_many(self, cases: Sequence[NewCase]) -> Appended:
+        """Store a group of cases in one transaction; they are on the disk when this returns.
 
         Raises:
             StorageError: the disk is full or fails; none of the group is stored.
@@ -141,23 +139,23 @@ class Spool:
         sequences: list[int | None] = []
         evicted: list[int] = []
         with self._transaction("append") as db:
-            for message in messages:
+            for case in cases:
                 item = Waiting(
-                    sequence=self._next, size=len(message.payload), kind=message.kind, is_audit=message.is_audit, value=message.value
+                    sequence=self._next, size=len(case.payload), is_audit=case.is_audit, value=case.value
                 )
                 victims = self._shelf.victims(item)
                 self._count("declined" if victims is None else "spooled", item)
                 if victims is not None:
                     self._evict(db, victims, "full")
                     evicted += victims
-                    self._insert(db, item, message.payload)
+                    self._insert(db, item, case.payload)
                 sequences.append(None if victims is None else item.sequence)
         return Appended(sequences=tuple(sequences), evicted=tuple(evicted))
 
     def read(self, sequence: int) -> bytes | None:
         """Return a waiting payload; None when it has left, or when its row turns out damaged (it is evicted then)."""
         with self._lock, translated(self._path, "read"):
-            row = self._database().execute("select body from messages where sequence = ?", (sequence,)).fetchone()
+            row = self._database().execute("select body from cases where sequence = ?", (sequence,)).fetchone()
         if row is None:
             return None
         try:
@@ -179,7 +177,7 @@ class Spool:
             return 0
         with self._transaction("remove") as db:
             found = self._shelf.remove(wanted)
-            db.executemany("delete from messages where sequence = ?", [(item.sequence,) for item in found])
+            db.executemany("delete from cases where sequence = ?", [(item.sequence,) for item in found])
             for item in found:
                 self._count("received", item)
         return len(found)
@@ -199,7 +197,7 @@ class Spool:
         """Return the bookkeeping, as `recount` would read it from the file."""
         with self._lock:
             items = self._shelf.waiting()
-            return summarise(self.spool_id, self._counters, [(item.sequence, item.size, int(item.kind)) for item in items])
+            return summarise(self.spool_id, self._counters, [(item.sequence, item.size) for item in items])
 
     def _open(self) -> None:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -245,8 +243,8 @@ class Spool:
         self._next = counters.pop("next")
         self._counters = counters
         self._shelf = Shelf(capacity_bytes=self._capacity, key=self.spool_id)
-        for sequence, kind, is_audit, value, size in db.execute("select sequence, kind, is_audit, value, size from messages"):
-            self._shelf.add(Waiting(sequence=sequence, size=size, kind=Kind(kind), is_audit=bool(is_audit), value=value))
+        for sequence, is_audit, value, size in db.execute("select sequence, is_audit, value, size from cases"):
+            self._shelf.add(Waiting(sequence=sequence, size=size, is_audit=bool(is_audit), value=value))
 
     def _set_aside(self, event: str, reason: str) -> None:
         number = 1
@@ -262,14 +260,14 @@ class Spool:
     def _insert(self, db: sqlite3.Connection, item: Waiting, payload: bytes) -> None:
         nonce = os.urandom(_NONCE_BYTES)
         body = nonce + self._aead.encrypt(nonce, payload, self._bound_to(item.sequence))
-        row = (item.sequence, int(item.kind), item.is_audit, item.value, item.size, body)
-        db.execute("insert into messages values (?, ?, ?, ?, ?, ?)", row)
+        row = (item.sequence, item.is_audit, item.value, item.size, body)
+        db.execute("insert into cases values (?, ?, ?, ?, ?)", row)
         self._shelf.add(item)
         self._next += 1
 
     def _evict(self, db: sqlite3.Connection, sequences: Iterable[int], reason: str) -> None:
         for item in self._shelf.remove(sequences):
-            db.execute("delete from messages where sequence = ?", (item.sequence,))
+            db.execute("delete from cases where sequence = ?", (item.sequence,))
             self._count(f"evicted:{reason}", item)
 
     def _count(self, name: str, item: Waiting) -> None:

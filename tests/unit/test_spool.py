@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from shared.errors import StorageError
 from shared.link.recount import recount
 from shared.link.retention import Share, Shelf, Waiting
-from shared.link.spool import NewMessage, Spool
-from shared.wire.messages import Kind
+from shared.link.spool import NewCase, Spool
 
 CAPACITY = 1_000_000
 
@@ -71,9 +70,9 @@ def test_nothing_in_the_file_is_readable_without_the_local_key(tmp_path: Path) -
 
 
 def test_the_least_valuable_hard_case_gives_way_first(tmp_path: Path) -> None:
-    spool = make(tmp_path, capacity=10_000)  # 7,000 bytes for hard cases
+    spool = make(tmp_path, capacity=10_000)  # 7,500 bytes for hard cases
     sequences = [spool.append(bytes(1000), is_audit=False, value=value) for value in (5, 1, 3, 4, 2, 6, 7)]
-    result = spool.append_many([NewMessage(payload=bytes(1500), value=2.5)])
+    result = spool.append_many([NewCase(payload=bytes(2000), value=2.5)])
     assert result.evicted == (sequences[1], sequences[4])
     assert spool.append(bytes(1000), is_audit=False, value=0.1) is None, "it is the least valuable itself"
     counts = spool.counts()
@@ -81,14 +80,13 @@ def test_the_least_valuable_hard_case_gives_way_first(tmp_path: Path) -> None:
     spool.stop()
 
 
-def test_hard_cases_never_crowd_out_audit_samples_or_control(tmp_path: Path) -> None:
+def test_hard_cases_never_crowd_out_audit_samples(tmp_path: Path) -> None:
     spool = make(tmp_path, capacity=10_000)
     audit = [spool.append(bytes(500), is_audit=True, value=0.0) for _ in range(5)]
-    control = spool.append(bytes(400), is_audit=False, value=0.0, kind=Kind.UPDATE_REPORT)
     for value in range(30):
         spool.append(bytes(1000), is_audit=False, value=float(value))
     waiting = {item.sequence for item in spool.waiting()}
-    assert {*audit, control} <= waiting
+    assert set(audit) <= waiting
     spool.stop()
 
 
@@ -97,7 +95,7 @@ def test_audit_samples_give_way_at_random_so_that_the_rest_stays_a_fair_sample()
     for trial in range(500):
         shelf = Shelf(capacity_bytes=4_000, key=b"%d" % trial)  # room for 10 audit samples of 100 bytes
         for number in range(40):
-            item = Waiting(sequence=number, size=100, kind=Kind.CASE, is_audit=True, value=float(number))
+            item = Waiting(sequence=number, size=100, is_audit=True, value=float(number))
             victims = shelf.victims(item)
             if victims is not None:
                 shelf.remove(victims)
@@ -113,8 +111,7 @@ def test_audit_samples_give_way_at_random_so_that_the_rest_stays_a_fair_sample()
 def test_no_share_ever_exceeds_its_room(items: list[tuple[int, Share, float]]) -> None:
     shelf = Shelf(capacity_bytes=2000, key=b"k")
     for number, (size, share, value) in enumerate(items):
-        kind = Kind.UPDATE_REPORT if share is Share.CONTROL else Kind.CASE
-        item = Waiting(sequence=number, size=size, kind=kind, is_audit=share is Share.AUDIT, value=value)
+        item = Waiting(sequence=number, size=size, is_audit=share is Share.AUDIT, value=value)
         victims = shelf.victims(item)
         if victims is not None:
             assert {found.share for found in shelf.remove(victims)} <= {share}
@@ -141,12 +138,12 @@ def test_two_processes_cannot_share_a_spool(spool: Spool, tmp_path: Path) -> Non
 WRITER = """
 import os, sys
 from pathlib import Path
-from shared.link.spool import NewMessage, Spool
+from shared.link.spool import NewCase, Spool
 folder = Path(sys.argv[1])
 spool = Spool(folder / "spool.db", folder / "spool.key", 1 << 30)
 spool.start()
 while True:
-    group = [NewMessage(payload=os.urandom(2000), is_audit=n % 5 == 0, value=n / 16) for n in range(16)]
+    group = [NewCase(payload=os.urandom(2000), is_audit=n % 5 == 0, value=n / 16) for n in range(16)]
     appended = spool.append_many(group)
     os.write(1, b"".join(b"%d %s\\n" % (s, m.payload[:16].hex().encode()) for s, m in zip(appended.sequences, group)))
 """
@@ -196,7 +193,7 @@ def test_whatever_the_disk_did_to_the_file_the_spool_starts_and_takes_new_cases(
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")
     spool = make(folder)
-    spool.append_many([NewMessage(payload=os.urandom(3000)) for _ in range(8)])
+    spool.append_many([NewCase(payload=os.urandom(3000)) for _ in range(8)])
     spool.stop()
     file = folder / "spool.db"
     content = bytearray(file.read_bytes())
@@ -216,7 +213,7 @@ def test_a_damaged_row_is_evicted_and_counted_and_the_rest_stays(tmp_path: Path)
     spool = make(tmp_path)
     bad, good = spool.append(b"bad", is_audit=False, value=0.0), spool.append(b"good", is_audit=False, value=0.0)
     with sqlite3.connect(tmp_path / "spool.db") as other:
-        other.execute("update messages set body = zeroblob(40) where sequence = ?", (bad,))
+        other.execute("update cases set body = zeroblob(40) where sequence = ?", (bad,))
     other.close()
     assert spool.read(bad) is None
     assert spool.read(good) == b"good"
@@ -228,7 +225,7 @@ def test_a_row_cannot_be_passed_off_as_another(tmp_path: Path) -> None:
     spool = make(tmp_path)
     first, second = spool.append(b"1", is_audit=False, value=0.0), spool.append(b"2", is_audit=False, value=0.0)
     with sqlite3.connect(tmp_path / "spool.db") as other:
-        other.execute("update messages set body = (select body from messages where sequence = ?) where sequence = ?", (first, second))
+        other.execute("update cases set body = (select body from cases where sequence = ?) where sequence = ?", (first, second))
     other.close()
     assert spool.read(second) is None
     spool.stop()
@@ -256,7 +253,7 @@ def test_a_full_disk_refuses_the_group_and_keeps_what_was_taken(tmp_path: Path) 
     pages = spool._db.execute("pragma page_count").fetchone()[0]
     spool._db.execute(f"pragma max_page_count = {pages + 4}")  # the limit SQLite reports exactly as it does a full disk
     with pytest.raises(StorageError, match="full") as caught:
-        spool.append_many([NewMessage(payload=bytes(1000)), NewMessage(payload=bytes(100_000))])
+        spool.append_many([NewCase(payload=bytes(1000)), NewCase(payload=bytes(100_000))])
     assert caught.value.remedy == "Free some space."
     assert [item.sequence for item in spool.waiting()] == [kept]
     assert spool.counts().spooled == 1
@@ -274,7 +271,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_several_threads_append_and_remove_together(spool: Spool) -> None:
     def work() -> None:
         for _ in range(10):
-            sequences = spool.append_many([NewMessage(payload=bytes(50))] * 4).sequences
+            sequences = spool.append_many([NewCase(payload=bytes(50))] * 4).sequences
             spool.remove(sequences[:2])
 
     threads = [threading.Thread(target=work) for _ in range(4)]
