@@ -40,16 +40,20 @@ class OpsSettings(Section, frozen=True, kw_only=True):
 
 
 class CloudSettings(Section, frozen=True, kw_only=True):
-    """The cloud. `egress_record` keeps a copy of every body sent to the cloud, as it was before TLS; empty keeps none."""
+    """The cloud.
+
+    `url` empty means there is none. `egress_record` names a folder that keeps every body sent to the cloud as it was before TLS.
+    `poll_interval_s` is how often the region reports and asks for releases.
+    """
 
     url: str = ""
     egress_record: Path | None = None
+    poll_interval_s: float = 30.0
 
 
 class RelaySettings(Section, frozen=True, kw_only=True):
-    """The release cache. `refresh_s` is how often the cloud is asked; `root` the first TUF root metadata, from provisioning."""
+    """The release cache. `root` is the first TUF root metadata, from provisioning; without one the cloud's first is taken."""
 
-    refresh_s: float = 30.0
     capacity_mb: int = 2048
     root: Path | None = None
 

@@ -10,6 +10,7 @@ from shared.wire.messages import Telemetry, UpdateReport
 
 RECENTLY_S = 15.0
 REPORTS_KEPT = 8
+COMMITTED_KEPT = 64
 
 
 class _Device:
@@ -19,6 +20,7 @@ class _Device:
         self.heard_at = 0.0
         self.telemetry: Telemetry | None = None
         self.reports: dict[str, UpdateReport] = {}
+        self.committed: list[int] = []
 
 
 class Fleet:
@@ -38,8 +40,11 @@ class Fleet:
             entry.telemetry = message
 
     def report(self, device: str, message: UpdateReport) -> None:
-        """Keep a device's word on a release: the latest per model, for a few models."""
-        reports = self._device(device).reports
+        """Keep a device's word on a release: the latest per model, for a few models, and the releases it has committed."""
+        entry = self._device(device)
+        reports = entry.reports
+        if message.state == "committed" and entry.committed[-1:] != [message.release]:
+            entry.committed = [*entry.committed, message.release][-COMMITTED_KEPT:]
         known = reports.get(message.model)
         if (known is None and len(reports) < REPORTS_KEPT) or (known is not None and message.at >= known.at):
             reports[message.model] = message
@@ -51,6 +56,7 @@ class Fleet:
                 "connected_recently": now - device.heard_at <= RECENTLY_S,
                 "heard_at": device.heard_at,
                 "telemetry": None if device.telemetry is None else _fields(device.telemetry),
+                "committed": device.committed,
                 "reports": {model: _fields(report) for model, report in sorted(device.reports.items())},
             }
             for name, device in sorted(dict(self._devices).items())

@@ -34,12 +34,13 @@ LARGEST_SEQUENCE = (1 << 63) - 1
 
 
 class DropError(ProtocolError):
-    """A message that is dropped; `reason` is the word it is counted under, `hint` what the device is told, if anything."""
+    """A message that is dropped; `reason` is the word it is counted under, `hint` what `device` is told, if anything."""
 
-    def __init__(self, reason: str, message: str, *, hint: str = "") -> None:
+    def __init__(self, reason: str, message: str, *, hint: str = "", device: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.hint = hint
+        self.device = device
 
 
 class Revoked(Protocol):
@@ -133,6 +134,11 @@ class Reception:
         self._devices.setdefault(opened.device, _Device()).add(epoch)
         return epoch
 
+    def newest(self, device: str) -> LiveEpoch | None:
+        """Return the epoch the device opened last."""
+        entry = self._devices.get(device)
+        return next(reversed(entry.epochs.values())) if entry and entry.epochs else None
+
     def live(self, device: str, epoch_id: int) -> LiveEpoch | None:
         """Return an epoch in use."""
         entry = self._devices.get(device)
@@ -179,7 +185,7 @@ class Reception:
                 verify=verify, topic_device=device,
             )  # fmt: skip
         except StaleKeyError as error:
-            raise DropError("stale_key", error.message, hint="key") from None
+            raise DropError("stale_key", error.message, hint="key", device=device) from None
         except IdentityError as error:
             raise DropError("open_identity", error.message) from None
         except ProtocolError as error:
@@ -189,7 +195,7 @@ class Reception:
         if self._revoked.covers(issuer, serial):
             raise DropError("revoked", f"the certificate of {device} is revoked.")
         if known is not None and (known != accepted.digest or self.live(device, accepted.epoch_id) is None):
-            raise DropError("epoch_used", f"{device} opened an epoch that was used before.", hint="epoch")
+            raise DropError("epoch_used", f"{device} opened an epoch that was used before.", hint="epoch", device=device)
         return OpenedEpoch(device=device, accepted=accepted, issuer=issuer, serial=serial, is_repeated=known is not None)
 
     def _sealed(self, place: topics.UpTopic, payload: bytes, now: float, at: float) -> Heard:
@@ -199,7 +205,8 @@ class Reception:
             raise DropError("header", error.message) from None
         epoch = self.live(place.device, header.epoch)
         if epoch is None:
-            raise DropError("unknown_epoch", f"{place.device} uses an unknown epoch.", hint=self._hint(place.device, now))
+            hint = self._hint(place.device, now)
+            raise DropError("unknown_epoch", f"{place.device} uses an unknown epoch.", hint=hint, device=place.device)
         if self._revoked.covers(epoch.issuer, epoch.serial):
             raise DropError("revoked", f"the certificate of {place.device} is revoked.")
         if not epoch.window.is_new(header.counter):

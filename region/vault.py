@@ -90,12 +90,19 @@ class Vault:
         """Close the vault."""
         self.database.stop()
 
-    def store(self, items: Sequence[Incoming], windows: Mapping[tuple[str, bytes], bytes] | None = None) -> list[Stored]:
-        """Commit cases, their dedupe rows and the replay windows of their epochs, all or nothing.
+    def store(
+        self,
+        items: Sequence[Incoming],
+        windows: Mapping[tuple[str, bytes], bytes] | None = None,
+        floors: Mapping[tuple[str, bytes], int] | None = None,
+    ) -> list[Stored]:
+        """Commit cases, their dedupe rows, the replay windows of their epochs and raised floors, all or nothing.
 
         Args:
             items: what arrived; the same case may be in it twice.
             windows: replay window by (device, epoch id).
+            floors: by (device, spool), the lowest sequence its spool still holds: dedupe rows below are pruned, cases below refused
+                from the next batch on. A floor never falls.
 
         Returns:
             What became of each item, in order.
@@ -109,6 +116,8 @@ class Vault:
                 "UPDATE epochs SET window = ? WHERE device = ? AND epoch = ?",
                 [(window, device, epoch) for (device, epoch), window in (windows or {}).items()],
             )
+            for (device, spool), floor in (floors or {}).items():
+                _raise_floor(connection, device, spool, floor)
             for outcome in Outcome:
                 count(connection, outcome.value, sum(stored.outcome is outcome for stored in outcomes))
         self.held_bytes += sum(len(item.payload) for item, stored in zip(items, outcomes, strict=True) if stored.outcome is Outcome.NEW)
@@ -116,19 +125,6 @@ class Vault:
             if stored.outcome is Outcome.CONFLICT:
                 self._logger.error(CLONE_ALARM, device=item.device, spool=item.spool.hex(), sequence=item.sequence)
         return outcomes
-
-    def raise_floor(self, device: str, spool: bytes, floor: int) -> None:
-        """Note that a device's spool holds nothing below `floor`: dedupe rows below are pruned, cases below refused from now on.
-
-        Raises:
-            StorageError: not stored.
-        """
-        known = self.database.rows("SELECT floor FROM floors WHERE device = ? AND spool = ?", (device, spool))
-        if floor <= (known[0][0] if known else 0):
-            return
-        with self.database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO floors (device, spool, floor) VALUES (?, ?, ?)", (device, spool, floor))
-            connection.execute("DELETE FROM dedupe WHERE device = ? AND spool = ? AND sequence < ?", (device, spool, floor))
 
     def store_answers(self, answers: Sequence[tuple[int, Prediction]], *, release: int, now: float) -> None:
         """Keep the expert's answers to cases, by id; a case answered before keeps its first answer.
@@ -266,6 +262,15 @@ class Vault:
 
 
 _SELECT = "SELECT id, name, device, spool, sequence, received_at, wrapped, sealed, answer FROM cases"
+
+
+def _raise_floor(connection: sqlite3.Connection, device: str, spool: bytes, floor: int) -> None:
+    connection.execute(
+        "INSERT INTO floors (device, spool, floor) VALUES (?, ?, ?) ON CONFLICT (device, spool) DO UPDATE SET floor = excluded.floor"
+        " WHERE excluded.floor > floor",
+        (device, spool, floor),
+    )
+    connection.execute("DELETE FROM dedupe WHERE device = ? AND spool = ? AND sequence < ?", (device, spool, floor))
 
 
 def count(connection: sqlite3.Connection, name: str, amount: int) -> None:

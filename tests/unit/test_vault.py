@@ -83,8 +83,9 @@ def test_answers_survive_a_restart_and_only_the_rest_is_asked_again(tmp_path: Pa
 
 def test_below_the_floor_is_old_and_dedupe_rows_are_pruned(vault: Vault) -> None:
     vault.store([incoming(number) for number in range(1, 6)])
-    vault.raise_floor("edge-1.region-1", SPOOL, 4)
-    vault.raise_floor("edge-1.region-1", SPOOL, 2)  # a floor never falls
+    device = "edge-1.region-1"
+    vault.store([], floors={(device, SPOOL): 4})
+    vault.store([], floors={(device, SPOOL): 2})  # a floor never falls
     assert [stored.outcome for stored in vault.store([incoming(3), incoming(4)])] == [Outcome.OLD, Outcome.DUPLICATE]
     assert vault.database.rows("SELECT count(*) FROM dedupe")[0][0] == 2
     assert recount(vault.database.path).cases_stored == 5

@@ -1,0 +1,116 @@
+"""The region's HTTPS listener for devices (mutual TLS under the edge anchor): the key announcement and the release relay.
+
+Who calls is what the certificate says; every route declares its role, and a revoked device gets nothing.
+
+    GET /v1/key                     the signed announcement of the region's key
+    GET /tuf/metadata/<name>        release metadata, from the cache (region.relay)
+    GET /tuf/targets/<path>         models, deltas and cards (Range)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from shared.errors import AccessError, IdentityError, LinkError, ProtocolError, StorageError, TerraceError, TrustError
+from shared.identity.names import Peer
+from shared.serving import peer_from_scope
+
+STATUS = {IdentityError: 403, AccessError: 404, ProtocolError: 400, TrustError: 502, LinkError: 503, StorageError: 507}
+BINARY = "application/octet-stream"
+
+
+class Relay(Protocol):
+    """Where release files come from."""
+
+    def metadata(self, name: str) -> Path:
+        """Return the cached file of a metadata name.
+
+        Raises:
+            AccessError: there is no such file.
+            LinkError: it is not here and the cloud cannot be reached.
+        """
+
+    def target(self, path: str) -> Path:
+        """Return the cached file of a target's path; raises like `metadata`."""
+
+
+class DeviceCheck:
+    """The dependency of every route: lets devices of this fleet through and nobody else.
+
+    Args:
+        fleet: the fleet's name.
+        is_revoked: whether a device is revoked.
+    """
+
+    role = "device"
+
+    def __init__(self, fleet: str, is_revoked: Callable[[Peer], bool]) -> None:
+        self._fleet = fleet
+        self._is_revoked = is_revoked
+
+    def __call__(self, request: Request) -> Peer:
+        """Return who calls.
+
+        Raises:
+            IdentityError: no device of this fleet, or a revoked one.
+        """
+        peer = peer_from_scope(request.scope, tier="edge", fleet=self._fleet)
+        if self._is_revoked(peer):
+            raise IdentityError(f"{peer.common_name} is revoked.")
+        return peer
+
+
+def machines_app(
+    *, fleet: str, is_revoked: Callable[[Peer], bool], announcement: Callable[[], bytes], relay: Relay | None
+) -> FastAPI:
+    """Return the application.
+
+    Args:
+        fleet: the fleet's name.
+        is_revoked: whether a device is revoked.
+        announcement: returns the signed key announcement.
+        relay: the release cache, where the region has a cloud.
+    """
+    device = [Depends(DeviceCheck(fleet, is_revoked))]
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_exception_handler(TerraceError, _refused)
+
+    @app.get("/v1/key", dependencies=device)
+    def key() -> Response:
+        return Response(announcement(), media_type=BINARY)
+
+    @app.get("/tuf/metadata/{name}", dependencies=device)
+    def metadata(name: str) -> FileResponse:
+        return FileResponse(_relay(relay).metadata(name), media_type=BINARY)
+
+    @app.get("/tuf/targets/{path:path}", dependencies=device)
+    def target(path: str) -> FileResponse:
+        return FileResponse(_relay(relay).target(path), media_type=BINARY)
+
+    return app
+
+
+def role_of(route: object) -> str | None:
+    """Return the role a route declares, or None where it declares none; for the test that walks the routes."""
+    for dependency in getattr(route, "dependencies", ()):
+        found = getattr(dependency.dependency, "role", None)
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _relay(relay: Relay | None) -> Relay:
+    if relay is None:
+        raise AccessError("this region relays no releases.")
+    return relay
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    del request
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"error": str(error)}, status)

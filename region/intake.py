@@ -1,0 +1,242 @@
+"""One intake worker: takes messages off the broker, lets reception sort them, commits cases in batches, then sends receipts.
+
+Rules, in order:
+1. What is waiting is one batch (up to `LARGEST_BATCH`), one transaction, one receipt per device and spool.
+2. No receipt without a commit. When the vault cannot be written, cases are dropped and counted; the devices send them again.
+3. Credit follows what has been seen, receipt or not, so that a device is never stuck behind dropped messages.
+4. Only new cases go to the expert.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from region.batcher import Job, Priority
+from region.cases import Incoming, Outcome, Stored
+from region.epochs import EpochStore
+from region.figures import Figures
+from region.fleet import Fleet
+from region.liveepoch import CREDIT_WINDOW, LiveEpoch
+from region.reception import DropError, Heard, OpenedEpoch, Reception
+from region.replies import Replies
+from region.vault import Vault
+from shared import clock, log
+from shared.errors import StorageError
+from shared.wire.messages import Kind, Receipt, Telemetry, UpdateReport
+
+LARGEST_BATCH = 64
+LONGEST_QUEUE = 4096
+EPOCH_OPENED, STORE_FAILED, MESSAGE_DROPPED = "epoch_opened", "vault_store_failed", "message_dropped"
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A message as it came off the broker; `now` monotonic, `at` Unix seconds."""
+
+    topic: str
+    payload: bytes
+    now: float
+    at: float
+
+
+class IntakeWorker:
+    """The worker of some shards.
+
+    Args:
+        name: for the thread and the log.
+        reception: sorts messages; used by this worker only.
+        vault: where cases go.
+        epochs: where new epochs go.
+        replies: says things to devices.
+        fleet: remembers telemetry and reports.
+        figures: counts.
+        submit: hands new cases to the expert.
+        deadline_s: how old a live case may be when its answer comes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        reception: Reception,
+        vault: Vault,
+        epochs: EpochStore,
+        replies: Replies,
+        fleet: Fleet,
+        figures: Figures,
+        submit: Callable[[Iterable[Job]], None],
+        deadline_s: float,
+    ) -> None:
+        self._reception, self._vault, self._epochs = reception, vault, epochs
+        self._replies, self._fleet, self._figures = replies, fleet, figures
+        self._submit = submit
+        self._deadline_s = deadline_s
+        self._letters: deque[Letter] = deque()
+        self._waiting = threading.Event()
+        self._stopping = False
+        self._is_storing = True
+        self._logger = log.get(name)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether the last commit succeeded."""
+        return self._is_storing
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the running batch and end; what still waits has no receipt and is sent again."""
+        self._stopping = True
+        self._waiting.set()
+        self._thread.join()
+
+    def deliver(self, topic: str, payload: bytes) -> None:
+        """Queue a message; for the MQTT thread."""
+        self._figures.messages += 1
+        if len(self._letters) >= LONGEST_QUEUE:
+            self._figures.drop("intake_full")
+            return
+        self._letters.append(Letter(topic, payload, clock.monotonic(), clock.wall()))
+        self._waiting.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._waiting.wait()
+            self._waiting.clear()
+            while self._letters and not self._stopping:
+                self._work([self._letters.popleft() for _ in range(min(LARGEST_BATCH, len(self._letters)))])
+
+    def _work(self, batch: list[Letter]) -> None:
+        heard: list[tuple[Letter, Heard]] = []
+        for letter in batch:
+            try:
+                taken = self._reception.take(letter.topic, letter.payload, now=letter.now, at=letter.at)
+            except DropError as drop:
+                self._drop(drop)
+                continue
+            if isinstance(taken, OpenedEpoch):
+                self._open(taken, letter)
+            else:
+                heard.append((letter, taken))
+        if heard:
+            self._store(heard)
+
+    def _drop(self, drop: DropError) -> None:
+        self._figures.drop(drop.reason)
+        self._logger.debug(MESSAGE_DROPPED, reason=drop.reason, message=drop.message)
+        if drop.hint:
+            self._replies.hint(drop.device, drop.hint)
+
+    def _open(self, opened: OpenedEpoch, letter: Letter) -> None:
+        accepted = opened.accepted
+        live = self._reception.live(opened.device, accepted.epoch_id)
+        if live is None:
+            try:
+                self._epochs.add(accepted, issuer=opened.issuer, serial=opened.serial, now=letter.at)
+            except StorageError as error:
+                self._failed(error, messages=1)
+                return
+            live = self._reception.adopt(opened)
+            self._replies.adopt(opened.device, accepted.keys, epoch_id=accepted.epoch_id, suite=accepted.suite)
+            self._logger.info(EPOCH_OPENED, device=opened.device, epoch=f"{accepted.epoch_id:016x}", suite=accepted.suite)
+        self._fleet.heard(opened.device, now=letter.at)
+        self._give_credit(live)
+
+    def _store(self, heard: list[tuple[Letter, Heard]]) -> None:
+        items = [(letter, one.message) for letter, one in heard if isinstance(one.message, Incoming)]
+        told = [(one, one.message.floor) for _, one in heard if isinstance(one.message, Telemetry)]
+        floors = {(one.device, one.epoch.spool_id): floor for one, floor in told if floor > 0}
+        if items or floors:
+            windows = {one.epoch.row: one.epoch.window.to_bytes() for _, one in heard}
+            try:
+                stored = self._vault.store([item for _, item in items], windows, floors)
+            except StorageError as error:
+                self._failed(error, messages=len(items))
+                stored, items = [], []
+            else:
+                self._is_storing = True
+            self._settle(items, stored)
+        for letter, one in heard:
+            self._note(letter, one)
+        for epoch in {one.epoch.row: one.epoch for _, one in heard}.values():
+            if epoch.credit - epoch.credit_given >= CREDIT_WINDOW // 2:
+                self._give_credit(epoch)
+
+    def _settle(self, items: list[tuple[Letter, Incoming]], stored: list[Stored]) -> None:
+        done: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+        jobs: list[Job] = []
+        for (letter, item), result in zip(items, stored, strict=True):
+            if result.outcome in {Outcome.NEW, Outcome.DUPLICATE}:
+                done[item.device, item.spool].append(item.sequence)
+            else:
+                self._figures.drop(result.outcome.value)
+            if result.outcome is Outcome.NEW:
+                jobs.append(_job(letter, item, result.id, self._deadline_s))
+        self._figures.cases_new += len(jobs)
+        self._figures.cases_duplicate += sum(result.outcome is Outcome.DUPLICATE for result in stored)
+        for (device, spool), sequences in done.items():
+            self._receipt(device, spool, sequences)
+        if jobs:
+            self._submit(jobs)
+
+    def _receipt(self, device: str, spool: bytes, sequences: list[int]) -> None:
+        epoch = self._reception.newest(device)
+        if epoch is None:
+            return  # the device has just opened others; it sends the case again
+        message = Receipt(vault_id=self._vault.vault_id, spool_id=spool, ranges=ranges_of(sequences), credit=max(0, epoch.credit))
+        if self._replies.send(device, Kind.RECEIPT, message):
+            epoch.credit_given = epoch.credit
+
+    def _note(self, letter: Letter, one: Heard) -> None:
+        self._fleet.heard(one.device, now=letter.at)
+        if isinstance(one.message, Telemetry):
+            self._fleet.telemetry(one.device, one.message)
+            one.epoch.credit_given = min(one.epoch.credit_given, one.epoch.credit - CREDIT_WINDOW)  # a lost credit comes again
+        elif isinstance(one.message, UpdateReport):
+            self._fleet.report(one.device, one.message)
+
+    def _give_credit(self, epoch: LiveEpoch) -> None:
+        if self._reception.newest(epoch.device) is epoch and self._replies.credit(epoch.device, epoch.credit):
+            epoch.credit_given = epoch.credit
+
+    def _failed(self, error: StorageError, *, messages: int) -> None:
+        self._figures.storage_failures += 1
+        self._figures.dropped["storage"] += messages
+        if self._is_storing:
+            self._logger.error(STORE_FAILED, error=str(error))  # once per outage
+        self._is_storing = False
+
+
+def ranges_of(sequences: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return sequences as sorted inclusive ranges.
+
+    Example:
+        >>> ranges_of([5, 1, 2, 2])
+        ((1, 2), (5, 5))
+    """
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(set(sequences)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return tuple(ranges)
+
+
+def _job(letter: Letter, item: Incoming, case: int, deadline_s: float) -> Job:
+    return Job(
+        id=case,
+        device=item.device,
+        spool=item.spool,
+        sequence=item.sequence,
+        case=item.case,
+        priority=Priority.AUDIT if item.case.is_audit else Priority.HARD,
+        received_at=letter.now,
+        deadline=letter.now + deadline_s,
+    )
