@@ -111,5 +111,10 @@ class OnnxEngine:
         )
 
 
+def available_providers() -> tuple[str, ...]:
+    """Return the execution providers of the installed ONNX Runtime."""
+    return tuple(onnxruntime.get_available_providers())
+
+
 def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,174 @@
+"""TensorRT: the only file that imports it, and only when an engine is loaded, since few machines have it.
+
+Rules, in order:
+1. The model passes `admission` before NVIDIA's parser sees it.
+2. INT8 models carry their scales as Q/DQ nodes (symmetric S8); there is no calibration here. FP16 is a builder flag.
+3. Plans are built on this machine for one dynamic batch dimension of 1 to `largest_batch`, and cached under `plans`' rules.
+
+Written against TensorRT 8.5 to 10 (`execute_async_v3`, named tensors); in 8 the explicit-batch flag is needed, later it is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared import log
+from shared.engines.admission import admit
+from shared.engines.base import Batch
+from shared.engines.cuda import Cuda
+from shared.engines.plans import PlanCache, plan_name
+from shared.errors import DependencyError, EngineError, StorageError
+
+BUILT, NOT_CACHED = "engine_built", "engine_not_cached"
+
+
+class TensorRtEngine:
+    """A model run by TensorRT on the first GPU; loaded by `load`, at the latest by the first `run`.
+
+    Args:
+        path: the `.onnx` file (Q/DQ for int8).
+        cache: folder for the built engines.
+        precision: fp32, fp16 or int8.
+        largest_batch: frames in one run at most; a larger batch runs in parts.
+        workspace_mb: scratch memory while building.
+    """
+
+    def __init__(self, path: Path, *, cache: Path, precision: str = "fp16", largest_batch: int = 16, workspace_mb: int = 256) -> None:
+        self._path = path
+        self._cache = PlanCache(cache)
+        self._precision = precision
+        self._largest = largest_batch
+        self._workspace = workspace_mb << 20
+        self._cuda = Cuda()
+        self._context: Any = None
+        self._engine: Any = None
+        self._names = ("", "")
+        self._places: list[ctypes.c_void_p] = []
+
+    @property
+    def name(self) -> str:
+        """What runs it: `tensorrt int8`."""
+        return f"tensorrt {self._precision}"
+
+    def load(self) -> TensorRtEngine:
+        """Read the model, take the plan from the cache or build it, and make the context; returns the engine itself.
+
+        Raises:
+            DependencyError: TensorRT or CUDA is not installed.
+            EngineError: the model is refused, or TensorRT cannot build or load it.
+        """
+        trt = _tensorrt()
+        try:
+            model = self._path.read_bytes()
+        except OSError as error:
+            raise EngineError(f"the model {self._path} cannot be read: {error}.") from error
+        admit(model)
+        self._cuda.open()
+        logger = trt.Logger(trt.Logger.ERROR)
+        engine = trt.Runtime(logger).deserialize_cuda_engine(self._plan(trt, logger, model))
+        if engine is None:
+            raise EngineError(f"TensorRT cannot load {self._path.name}.", "Remove the engine cache and start again.")
+        self._engine, self._context = engine, engine.create_execution_context()
+        self._bind(trt)
+        return self
+
+    def run(self, batch: Batch) -> Batch:
+        """Run one batch; see `Engine.run`."""
+        if self._context is None:
+            self.load()
+        want = tuple(self._engine.get_tensor_shape(self._names[0]))[1:]
+        if batch.dtype != np.float32 or batch.ndim != 4 or not len(batch) or batch.shape[1:] != want:
+            raise EngineError(f"the model takes (n, {want}) float32, not a batch of {list(batch.shape)} {batch.dtype}.")
+        parts = [self._run_part(np.ascontiguousarray(batch[at : at + self._largest])) for at in range(0, len(batch), self._largest)]
+        logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if not np.isfinite(logits).all():
+            raise EngineError("the model answered with logits that are not finite.", "The release is unusable; fall back.")
+        return logits
+
+    def close(self) -> None:
+        """Give device memory, context and stream back."""
+        for place in self._places:
+            self._cuda.free(place)
+        self._places, self._context, self._engine = [], None, None
+        self._cuda.close()
+
+    def _run_part(self, part: Batch) -> Batch:
+        source, target = self._names
+        if not self._context.set_input_shape(source, part.shape):
+            raise EngineError(f"TensorRT refuses a batch of {list(part.shape)}.")
+        logits = np.empty(tuple(self._context.get_tensor_shape(target)), np.float32)
+        self._cuda.to_device(self._places[0], part)
+        if not self._context.execute_async_v3(self._cuda.stream.value):
+            raise EngineError(f"TensorRT failed on a batch of {list(part.shape)}.")
+        self._cuda.to_host(logits, self._places[1])
+        self._cuda.wait()
+        return logits
+
+    def _bind(self, trt: Any) -> None:
+        """Find input and output by name and give both their place in device memory, large enough for the largest batch."""
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        outputs = [name for name in names if name not in inputs]
+        if len(inputs) != 1 or len(outputs) != 1 or any(self._engine.get_tensor_dtype(name) != trt.float32 for name in names):
+            raise EngineError(f"{self._path.name} does not have one float32 input and one float32 output.")
+        self._names = (inputs[0], outputs[0])
+        for name in self._names:
+            per_frame = int(np.prod(tuple(self._engine.get_tensor_shape(name))[1:]))
+            place = self._cuda.allocate(4 * per_frame * self._largest)
+            self._places.append(place)
+            self._context.set_tensor_address(name, place.value)
+
+    def _plan(self, trt: Any, logger: Any, model: bytes) -> bytes:
+        name = plan_name(
+            model=model,
+            runtime=trt.__version__,
+            capability=self._cuda.compute_capability(),
+            precision=self._precision,
+            largest_batch=self._largest,
+        )
+        plan = self._cache.get(name)
+        if plan is None:
+            plan = self._build(trt, logger, model)
+            try:
+                self._cache.put(name, plan)
+            except StorageError as error:
+                log.get("tensorrt").warning(NOT_CACHED, reason=error.message)
+        return plan
+
+    def _build(self, trt: Any, logger: Any, model: bytes) -> bytes:
+        builder = trt.Builder(logger)
+        explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+        network = builder.create_network(0 if explicit is None else 1 << int(explicit))
+        parser = trt.OnnxParser(network, logger)
+        if not parser.parse(model):
+            reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
+            raise EngineError(f"TensorRT cannot parse {self._path.name}: {reasons[:300]}")
+        config = builder.create_builder_config()
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self._workspace)
+        for flag in {"fp16": ("FP16",), "int8": ("FP16", "INT8")}.get(self._precision, ()):
+            config.set_flag(getattr(trt.BuilderFlag, flag))
+        entry = network.get_input(0)
+        sides = tuple(entry.shape)[1:]
+        shapes = builder.create_optimization_profile()
+        shapes.set_shape(entry.name, (1, *sides), (1, *sides), (self._largest, *sides))
+        config.add_optimization_profile(shapes)
+        built = builder.build_serialized_network(network, config)
+        if built is None:
+            raise EngineError(f"TensorRT cannot build {self._path.name} as {self._precision}.", "Choose another precision in the profile.")
+        log.get("tensorrt").info(BUILT, model=self._path.name, precision=self._precision, size=built.nbytes)
+        return bytes(built)
+
+
+def _tensorrt() -> Any:
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise DependencyError(
+            "this hardware profile needs TensorRT, which is not installed for this Python.",
+            "Use JetPack's TensorRT, pip install 'terrace[tensorrt]', or choose an ONNX profile (terrace hw list).",
+        ) from error
+    return tensorrt
