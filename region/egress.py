@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import zstandard
@@ -17,6 +18,7 @@ from region.vault import Vault
 from shared.errors import TerraceError
 from shared.vision.picture import decode
 
+PARTS: tuple[Literal["train", "evaluation", "unused"], ...] = ("train", "evaluation", "unused")
 SLICE_BYTES = 24
 SLICES = 4
 LARGEST_BODY_BYTES = 256 << 20
@@ -42,7 +44,7 @@ def search(vault: Vault, record: Path) -> Egress:
     """
     bodies = list(recorded(record))
     pictures = found = 0
-    for part in ("train", "evaluation"):
+    for part in PARTS:
         for stored in vault.cases(split=part, answered=False):
             pictures += 1
             picture = stored.case.picture

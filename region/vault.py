@@ -152,12 +152,12 @@ class Vault:
         return [self._opened(row) for row in rows]
 
     def cases(
-        self, *, split: Literal["train", "evaluation"], answered: bool = True, limit: int | None = None
+        self, *, split: Literal["train", "evaluation", "unused"], answered: bool = True, limit: int | None = None
     ) -> Iterator[StoredCase]:
         """Yield the cases of one part, oldest first; with a limit, the newest that many.
 
         Args:
-            split: `train`, or `evaluation` (audit samples of units never trained on).
+            split: `train`, `evaluation` (audit samples of units never trained on), or `unused` (the other cases of those units).
             answered: only cases that have an answer.
             limit: at most so many.
         """
