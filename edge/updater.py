@@ -1,0 +1,379 @@
+"""Brings releases into service: asks the relay, believes only trust, builds and tests beside the running model, swaps, watches, commits.
+
+One thread of its own; the inference thread only ever sees `ModelSlot.swap`. The order is in `check` and `_bring`, the states in
+swap, the files in slots. No failure here stops inference: a check that fails leaves a reason and is tried again.
+
+Not here: when to ask (schedule), what may be believed (shared.release.trust), how engines are made (given in).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge import selftest
+from edge.model import LoadedModel, ModelSlot
+from edge.schedule import Schedule
+from edge.slots import Record, Slot, Slots
+from edge.swap import FINAL, Event, Probation, Service, State, Update, probation_for
+from shared import clock, log
+from shared.errors import EngineError, ProtocolError, TerraceError, TrustError
+from shared.release import delta
+from shared.release.card import Card, SelfTest, decode_card
+from shared.release.desired import Wanted, cohort_position, wanted
+from shared.release.trust import TargetInfo, TrustedClient
+from shared.vision.preprocess import prepare
+from shared.wire.messages import UpdateReport
+
+STEPPED, ENDED, WAITING, NO_DELTA, BROKEN = "update_stepped", "update_ended", "update_waits", "delta_unusable", "updater_defect"
+WATCH_S = 0.1
+TIMED_RUNS = 5
+LoadModel = Callable[[Path, Path], LoadedModel]
+
+
+class UpdaterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which family this device runs, who it is, how often it asks (seconds) and how many frames a release must answer."""
+
+    device: str
+    fleet: str
+    family: str = "student"
+    interval_s: float = 300.0
+    at_least_s: float = 60.0
+    probation_frames: int = 200
+
+
+class Updater:
+    """Keeps one device's model at the desired release.
+
+    Args:
+        settings: see UpdaterSettings.
+        trust: the device's view of the repository.
+        slots: the device's slots.
+        models: the model in use.
+        load: makes a running model from a model file and its card (e.g. `open_model` with the profile's engine).
+        service: how a release has done in service since the process started.
+        report: takes the device's word on a release, for the uplink.
+        downloads: a folder for files on their way.
+    """
+
+    def __init__(
+        self,
+        settings: UpdaterSettings,
+        *,
+        trust: TrustedClient,
+        slots: Slots,
+        models: ModelSlot,
+        load: LoadModel,
+        service: Callable[[int], Service],
+        report: Callable[[UpdateReport], None],
+        downloads: Path,
+    ) -> None:
+        self._settings = settings
+        self._trust = trust
+        self._slots = slots
+        self._models = models
+        self._load = load
+        self._service = service
+        self._report = report
+        self._downloads = downloads
+        place = cohort_position("schedule", settings.device)
+        self._schedule = Schedule(interval_s=settings.interval_s, at_least_s=settings.at_least_s, place=place)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="updater", daemon=True)
+        self._update: Update | None = None
+        self._live: Record | None = None
+        self._before: LoadedModel | None = None
+        self._watched_from = Service()
+        self._probation = Probation(frames=settings.probation_frames)
+        self._committed: list[int] = []
+        self._reason = ""
+        self._reported = ""
+
+    def start(self) -> None:
+        """Begin with the model on disk, then keep it up to date.
+
+        Raises:
+            StorageError: the slots cannot be used.
+        """
+        self.boot()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step in hand; whatever was begun goes on after the next start."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def refresh(self) -> None:
+        """Take the hint that there may be something new; acted on by the schedule. Returns at once, from any thread."""
+        self._schedule.ask()
+        self._wake.set()
+
+    def status(self) -> dict[str, Any]:
+        """Return what `terrace edge status` shows of updates."""
+        update, model = self._update, self._models.current()
+        return {
+            "state": update.state.value if update else State.COMMITTED.value if self._committed else "none",
+            "release": update.release if update else model.card.release if model else 0,
+            "reason": self._reason,
+            "committed": list(self._committed),
+        }
+
+    def boot(self) -> LoadedModel | None:
+        """Bring the model on disk into service; a slot that cannot be loaded is given up for the other.
+
+        Returns:
+            The model, or None when the device has none yet.
+
+        Raises:
+            StorageError: the slots cannot be used.
+        """
+        boot = self._slots.boot()
+        if boot.given_up is not None:
+            self._give_word(boot.given_up.release, boot.slot.record.release if boot.slot else 0, State.FALLEN_BACK, boot.reason)
+        slot = boot.slot
+        while slot is not None:
+            model = self._load_from(slot)
+            if model is not None:
+                self._enter(slot, model, on_probation=boot.on_probation and slot is boot.slot)
+                return model
+            slot = self._slots.boot().slot
+        return None
+
+    def step(self) -> None:
+        """Do what is due: watch a release on probation, or look for a new one."""
+        if self._update is not None and self._update.state is State.LIVE:
+            self._watch()
+        elif self._schedule.wait_s(clock.monotonic()) <= 0:
+            self._schedule.begin(clock.monotonic())
+            self._schedule.end(failed=not self.check())
+
+    def check(self) -> bool:
+        """Ask for the desired state once and follow it; False when it has to be tried again soon."""
+        try:
+            self._trust.refresh()
+            choice = self._choose()
+            if choice is not None:
+                self._bring(choice)
+        except TerraceError as error:
+            self._interrupt(error)
+            return False
+        return True
+
+    def _run(self) -> None:
+        logger = log.get("updater")
+        while not self._stopping:
+            try:
+                self.step()
+            except Exception as error:  # noqa: BLE001 - a defect here must not end updates for ever; it is logged with its trace
+                logger.exception(BROKEN, error=str(error))
+                self._reason = f"a defect in the updater: {error}"
+            watching = self._update is not None and self._update.state is State.LIVE
+            self._wake.wait(WATCH_S if watching else max(WATCH_S, self._schedule.wait_s(clock.monotonic())))
+            self._wake.clear()
+
+    def _choose(self) -> Wanted | None:
+        model = self._trust.desired(self._settings.fleet).models.get(self._settings.family)
+        choice = wanted(model, self._settings.device) if model else None
+        current = self._slots.live()
+        if choice is None or (current is not None and current.record.release == choice.release):
+            self._reason = ""
+            return None
+        if choice.release < self._trust.floors().minimum.get(self._settings.family, 0):
+            raise TrustError(f"release {choice.release} is below the lowest this device may run.")
+        info = self._trust.require(choice.path(self._settings.family, "onnx"))
+        if self._slots.is_quarantined(info.sha256):
+            self._reason = f"release {choice.release} is quarantined: {self._slots.quarantined()[info.sha256]}"
+            return None
+        return choice
+
+    def _bring(self, choice: Wanted) -> None:
+        """Walk one release from offered to live, and to committed when it is the first."""
+        current = self._slots.live()
+        self._update = Update(release=choice.release, from_release=current.record.release if current else 0)
+        onnx = self._trust.require(choice.path(self._settings.family, "onnx"))
+        card = self._trust.require(choice.path(self._settings.family, "card.json"))
+        slot = self._slots.staged(onnx.sha256, card.sha256) or self._stage(choice, onnx, card, current)
+        if self._update.state is State.OFFERED:
+            self._move(Event.STAGE)
+        try:
+            model = self._load(slot.onnx, slot.card)
+            self._move(Event.BUILD)
+            self._self_test(model.card, model, choice)
+        except (EngineError, _UnfitError) as error:
+            self._refuse(slot, str(error))
+            return
+        self._move(Event.PASS)
+        self._go_live(slot, model)
+
+    def _stage(self, choice: Wanted, onnx: TargetInfo, card: TargetInfo, current: Slot | None) -> Slot:
+        described = self._trust.fetch(card.path, self._downloads / "card.json").read_bytes()
+        content = self._by_delta(choice, onnx, current)
+        if content is None:
+            content = self._trust.fetch(onnx.path, self._downloads / "model.onnx").read_bytes()
+            self._note(bytes_fetched=onnx.length + card.length)
+        self._move(Event.FETCH)
+        self._move(Event.VERIFY)  # fetch and delta both end in the target's own signed hash
+        slot = self._slots.stage(content, described, release=choice.release, role=choice.role)
+        for left in self._downloads.iterdir():
+            left.unlink()
+        self._move(Event.STAGE)
+        return slot
+
+    def _by_delta(self, choice: Wanted, onnx: TargetInfo, current: Slot | None) -> bytes | None:
+        if current is None or current.record.release not in choice.deltas:
+            return None
+        path = choice.path(self._settings.family, f"from-{current.record.release:06d}.delta")
+        info = self._trust.target(path)
+        if info is None or info.length >= onnx.length:
+            return None
+        try:
+            container = self._trust.fetch(path, self._downloads / "delta").read_bytes()
+            content = delta.apply(current.onnx.read_bytes(), container, expect_sha256=onnx.sha256, limit_bytes=onnx.length)
+        except (ProtocolError, TrustError) as error:
+            log.get("updater").warning(NO_DELTA, release=choice.release, reason=str(error))
+            return None
+        self._note(bytes_fetched=info.length, by_delta=True)
+        return content
+
+    def _self_test(self, card: Card, model: LoadedModel, choice: Wanted) -> None:
+        if (card.model, card.release) != (self._settings.family, choice.release):
+            raise _UnfitError(f"its card is of {card.model} {card.release}")
+        current = self._models.current()
+        reason = selftest.compare(card.self_test, _logits(model, card.self_test))
+        reason = reason or selftest.judge_latency(_latency_ms(model), _latency_ms(current) if current else None)
+        if reason:
+            raise _UnfitError(reason)
+
+    def _go_live(self, slot: Slot, model: LoadedModel) -> None:
+        is_first = self._slots.committed() is None
+        self._slots.make_live(slot)  # the pointer first: a power cut between the two starts the new release on probation
+        if is_first:
+            self._slots.commit()
+        self._move(Event.SWAP)
+        self._enter(slot, model, on_probation=not is_first)
+        if is_first:
+            self._end(Event.COMMIT, "it is this device's first")
+
+    def _enter(self, slot: Slot, model: LoadedModel, *, on_probation: bool) -> None:
+        """Swap a model in between two frames and remember what to compare it with."""
+        before = self._models.current()
+        seen = self._service(before.card.release) if before else Service()
+        self._probation = probation_for(model.card, frames=self._settings.probation_frames, before=seen)
+        self._watched_from = self._service(slot.record.release)
+        self._before = self._models.swap(model)
+        self._live = slot.record
+        committed = self._slots.committed()
+        if not on_probation:
+            self._committed = self._committed or [slot.record.release]
+        elif self._update is None and committed is not None:  # started anew in the middle of a probation
+            self._committed = [committed.record.release]
+            self._update = Update(release=slot.record.release, from_release=committed.record.release, state=State.LIVE)
+
+    def _watch(self) -> None:
+        if self._live is None:
+            return
+        verdict = self._probation.verdict(self._service(self._live.release).since(self._watched_from))
+        if verdict == "":
+            self._slots.commit()
+            self._before = None
+            self._end(Event.COMMIT, f"it answered {self._settings.probation_frames} frames")
+        elif verdict is not None:
+            self._fall_back(self._live, verdict)
+
+    def _fall_back(self, record: Record, reason: str) -> None:
+        slot = self._slots.fall_back(record, reason)
+        before = self._before or (self._load_from(slot) if slot else None)
+        if before is not None and slot is not None:
+            self._models.swap(before)
+            self._live = slot.record
+        self._before = None
+        self._end(Event.FAIL, reason)
+
+    def _refuse(self, slot: Slot, reason: str) -> None:
+        self._slots.quarantine(slot.record, reason)
+        self._slots.discard(slot)
+        self._end(Event.FAIL, reason)
+
+    def _interrupt(self, error: TerraceError) -> None:
+        self._reason = str(error)
+        log.get("updater").warning(WAITING, reason=self._reason)
+        update = self._update
+        if update is None or update.state in FINAL or update.state is State.LIVE:
+            return
+        self._update = update.after(Event.INTERRUPT, self._reason)
+        if isinstance(error, TrustError) and self._reported != (word := f"{update.release} {error.message}"):
+            self._reported = word  # once, not at every try: whoever sits between may go on for days
+            self._give_word(update.release, update.from_release, State.REFUSED, self._reason)
+
+    def _load_from(self, slot: Slot) -> LoadedModel | None:
+        try:
+            return self._load(slot.onnx, slot.card)
+        except TerraceError as error:
+            log.get("updater").error(BROKEN, release=slot.record.release, reason=str(error))
+            self._reason = str(error)
+            self._slots.discard(slot)
+            return None
+
+    def _move(self, event: Event, reason: str = "") -> None:
+        if self._update is not None:
+            self._update = self._update.after(event, reason)
+            log.get("updater").info(STEPPED, release=self._update.release, state=self._update.state.value)
+
+    def _note(self, *, bytes_fetched: int, by_delta: bool = False) -> None:
+        if self._update is not None:
+            self._update = msgspec.structs.replace(self._update, bytes_fetched=bytes_fetched, by_delta=by_delta)
+
+    def _end(self, event: Event, reason: str) -> None:
+        self._move(event, reason)
+        update = self._update
+        if update is None:
+            return
+        self._reason = reason if event is Event.FAIL else ""
+        if update.state is State.COMMITTED:
+            self._committed = [number for number in self._committed if number != update.release] + [update.release]
+        self._give_word(update.release, update.from_release, update.state, reason)
+
+    def _give_word(self, release: int, from_release: int, state: State, reason: str) -> None:
+        update = self._update
+        log.get("updater").info(ENDED, release=release, before=from_release, state=state.value, reason=reason)
+        self._report(
+            UpdateReport(
+                at=clock.wall(),
+                model=self._settings.family,
+                release=release,
+                from_release=from_release,
+                state=state.value,
+                reason=reason,
+                bytes_fetched=update.bytes_fetched if update else 0,
+                by_delta=update.by_delta if update else False,
+            )
+        )
+
+
+class _UnfitError(Exception):
+    """The release does not do what its card says; carries the reason."""
+
+
+def _logits(model: LoadedModel, test: SelfTest) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    frames = test.frames()
+    return np.concatenate([model.engine.run(prepare(frames[number : number + 1], model.card.input)) for number in range(len(frames))])
+
+
+def _latency_ms(model: LoadedModel) -> float:
+    """Return the best of some runs on one blank input, in milliseconds; the best, because the device is busy answering."""
+    spec = model.card.input
+    batch = np.zeros((1, spec.channels, spec.height, spec.width), np.float32)
+    times = []
+    for _ in range(TIMED_RUNS):
+        began = clock.monotonic()
+        model.engine.run(batch)
+        times.append(clock.monotonic() - began)
+    return 1000.0 * min(times)
