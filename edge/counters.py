@@ -28,6 +28,7 @@ class Served(msgspec.Struct, kw_only=True):
 
     frames: int = 0
     failures: int = 0
+    deferred: int = 0
 
 
 class SwapRecord(msgspec.Struct, frozen=True, kw_only=True):

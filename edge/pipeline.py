@@ -153,6 +153,7 @@ class Pipeline:
             self._hand_over.offer(inferred)
             counters.audited += decision.action is Action.AUDIT
             counters.deferred += decision.action is Action.DEFER
+            self.served[model.card.release].deferred += decision.action is Action.DEFER
         self.latency.add(now - frame.arrived_at)
 
     def _adopt(self, model: LoadedModel) -> None:

@@ -149,6 +149,13 @@ class Slots:
         self._point(_Pointer(live=committed, committed=committed))
         return self._slot(committed)
 
+    def turn_to_other(self, slot: Slot) -> Slot | None:
+        """Make the other slot live and committed because `slot` cannot be loaded; None, and no change, when it holds nothing usable."""
+        other = self._oldest(besides=slot.name)
+        if other is not None:
+            self._point(_Pointer(live=other.name, committed=other.name))
+        return other
+
     def discard(self, slot: Slot) -> None:
         """Empty a slot that is whole on disk but cannot be used; a pointer to it then finds nothing."""
         self._empty(slot.folder)
@@ -175,13 +182,15 @@ class Slots:
         return onnx_sha256 in self.quarantined()
 
     def _boot_committed(self, pointer: _Pointer, given_up: Record | None = None, reason: str = "") -> Boot:
-        for name in (pointer.committed, *NAMES):
-            slot = self._slot(name)
-            if slot is not None and not self.is_quarantined(slot.record.onnx_sha256):
-                if pointer != (chosen := _Pointer(live=name, committed=name)):
-                    self._point(chosen)
-                return Boot(slot=slot, given_up=given_up, reason=reason)
-        return Boot(slot=None, given_up=given_up, reason=reason)
+        chosen = self._slot(pointer.committed) or self._oldest()
+        if chosen is not None and pointer != (now := _Pointer(live=chosen.name, committed=chosen.name)):
+            self._point(now)
+        return Boot(slot=chosen, given_up=given_up, reason=reason)
+
+    def _oldest(self, *, besides: str = "") -> Slot | None:
+        whole = [slot for name in NAMES if name != besides and (slot := self._slot(name)) is not None]
+        usable = [slot for slot in whole if not self.is_quarantined(slot.record.onnx_sha256)]
+        return min(usable, key=lambda slot: slot.record.release, default=None)  # the older one has been proven in service
 
     def _idle(self) -> str:
         pointer = self._pointer()

@@ -105,7 +105,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     def since(self, before: Service) -> Service:
         """Return what was counted after `before`."""
-        return Service(frames=self.frames - before.frames, failures=self.failures - before.failures, deferred=self.deferred - before.deferred)
+        return Service(
+            frames=self.frames - before.frames, failures=self.failures - before.failures, deferred=self.deferred - before.deferred
+        )
 
 
 class Probation(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from edge.swap import FINAL, Event, Probation, Service, State, Update, probation
 from shared import clock, log
 from shared.errors import EngineError, ProtocolError, TerraceError, TrustError
 from shared.release import delta
-from shared.release.card import Card, SelfTest, decode_card
+from shared.release.card import Card, SelfTest
 from shared.release.desired import Wanted, cohort_position, wanted
 from shared.release.trust import TargetInfo, TrustedClient
 from shared.vision.preprocess import prepare
@@ -92,6 +92,7 @@ class Updater:
         self._watched_from = Service()
         self._probation = Probation(frames=settings.probation_frames)
         self._committed: list[int] = []
+        self._latencies_ms: dict[int, float] = {}  # taken before a model serves: an engine is run by one thread at a time
         self._reason = ""
         self._reported = ""
 
@@ -138,14 +139,16 @@ class Updater:
         boot = self._slots.boot()
         if boot.given_up is not None:
             self._give_word(boot.given_up.release, boot.slot.record.release if boot.slot else 0, State.FALLEN_BACK, boot.reason)
-        slot = boot.slot
-        while slot is not None:
-            model = self._load_from(slot)
-            if model is not None:
-                self._enter(slot, model, on_probation=boot.on_probation and slot is boot.slot)
-                return model
-            slot = self._slots.boot().slot
-        return None
+        if boot.slot is None:
+            return None
+        slot: Slot | None = boot.slot
+        model = self._load_from(boot.slot)
+        if model is None:
+            slot = self._other_than(boot.slot, on_probation=boot.on_probation)
+            model = self._load_from(slot) if slot else None
+        if slot is not None and model is not None:
+            self._enter(slot, model, on_probation=boot.on_probation and slot is boot.slot)
+        return model
 
     def step(self) -> None:
         """Do what is due: watch a release on probation, or look for a new one."""
@@ -172,7 +175,7 @@ class Updater:
         while not self._stopping:
             try:
                 self.step()
-            except Exception as error:  # noqa: BLE001 - a defect here must not end updates for ever; it is logged with its trace
+            except Exception as error:
                 logger.exception(BROKEN, error=str(error))
                 self._reason = f"a defect in the updater: {error}"
             watching = self._update is not None and self._update.state is State.LIVE
@@ -182,7 +185,7 @@ class Updater:
     def _choose(self) -> Wanted | None:
         model = self._trust.desired(self._settings.fleet).models.get(self._settings.family)
         choice = wanted(model, self._settings.device) if model else None
-        current = self._slots.live()
+        current = self._running()
         if choice is None or (current is not None and current.record.release == choice.release):
             self._reason = ""
             return None
@@ -194,9 +197,12 @@ class Updater:
             return None
         return choice
 
+    def _running(self) -> Slot | None:
+        return self._slots.live() if self._models.current() is not None else None
+
     def _bring(self, choice: Wanted) -> None:
         """Walk one release from offered to live, and to committed when it is the first."""
-        current = self._slots.live()
+        current = self._running()
         self._update = Update(release=choice.release, from_release=current.record.release if current else 0)
         onnx = self._trust.require(choice.path(self._settings.family, "onnx"))
         card = self._trust.require(choice.path(self._settings.family, "card.json"))
@@ -246,9 +252,10 @@ class Updater:
     def _self_test(self, card: Card, model: LoadedModel, choice: Wanted) -> None:
         if (card.model, card.release) != (self._settings.family, choice.release):
             raise _UnfitError(f"its card is of {card.model} {card.release}")
-        current = self._models.current()
         reason = selftest.compare(card.self_test, _logits(model, card.self_test))
-        reason = reason or selftest.judge_latency(_latency_ms(model), _latency_ms(current) if current else None)
+        current = self._models.current()
+        self._latencies_ms[choice.release] = taken = _latency_ms(model)
+        reason = reason or selftest.judge_latency(taken, self._latencies_ms.get(current.card.release) if current else None)
         if reason:
             raise _UnfitError(reason)
 
@@ -268,6 +275,7 @@ class Updater:
         seen = self._service(before.card.release) if before else Service()
         self._probation = probation_for(model.card, frames=self._settings.probation_frames, before=seen)
         self._watched_from = self._service(slot.record.release)
+        self._latencies_ms.setdefault(slot.record.release, _latency_ms(model))
         self._before = self._models.swap(model)
         self._live = slot.record
         committed = self._slots.committed()
@@ -313,13 +321,20 @@ class Updater:
             self._reported = word  # once, not at every try: whoever sits between may go on for days
             self._give_word(update.release, update.from_release, State.REFUSED, self._reason)
 
+    def _other_than(self, slot: Slot, *, on_probation: bool) -> Slot | None:
+        """Turn away from a slot that cannot be loaded; only a release that was never committed is blamed for it."""
+        if not on_probation:
+            return self._slots.turn_to_other(slot)
+        other = self._slots.fall_back(slot.record, self._reason)
+        self._give_word(slot.record.release, other.record.release if other else 0, State.FALLEN_BACK, self._reason)
+        return other
+
     def _load_from(self, slot: Slot) -> LoadedModel | None:
         try:
             return self._load(slot.onnx, slot.card)
         except TerraceError as error:
             log.get("updater").error(BROKEN, release=slot.record.release, reason=str(error))
             self._reason = str(error)
-            self._slots.discard(slot)
             return None
 
     def _move(self, event: Event, reason: str = "") -> None:
