@@ -71,7 +71,7 @@ class _Site:
         row, column = divmod(int(spots[self.random.integers(len(spots))]), mask.shape[1])
         return column, row
 
-    def edge(self) -> tuple[Spot, Spot] | None:
+    def edge(self) -> tuple[tuple[int, int], Spot] | None:
         """Return a random spot on a copper edge and the unit vector that leads out of the copper there."""
         spot = self.pick(np.abs(self.layout.copper) < 0.6)
         if spot is None:

@@ -46,13 +46,13 @@ def capsule(where: Grid, start: tuple[float, float], end: tuple[float, float], r
     np.clip(along, 0, 1, out=along)
     px -= along * dx
     py -= along * dy
-    return np.sqrt(px * px + py * py) - np.float32(radius)
+    return np.asarray(np.sqrt(px * px + py * py) - np.float32(radius), np.float32)
 
 
 def disc(where: Grid, middle: tuple[float, float], radius: float) -> Field:
     """Return the distance to a disc."""
     px, py = where.x - np.float32(middle[0]), where.y - np.float32(middle[1])
-    return np.sqrt(px * px + py * py) - np.float32(radius)
+    return np.asarray(np.sqrt(px * px + py * py) - np.float32(radius), np.float32)
 
 
 def box(where: Grid, middle: tuple[float, float], half: tuple[float, float], corner: float) -> Field:
@@ -60,7 +60,7 @@ def box(where: Grid, middle: tuple[float, float], half: tuple[float, float], cor
     qx = np.abs(where.x - np.float32(middle[0])) - np.float32(half[0] - corner)
     qy = np.abs(where.y - np.float32(middle[1])) - np.float32(half[1] - corner)
     ox, oy = np.maximum(qx, 0), np.maximum(qy, 0)
-    return np.sqrt(ox * ox + oy * oy) + np.minimum(np.maximum(qx, qy), 0) - np.float32(corner)
+    return np.asarray(np.sqrt(ox * ox + oy * oy) + np.minimum(np.maximum(qx, qy), 0) - np.float32(corner), np.float32)
 
 
 def half_plane(where: Grid, angle: float, offset: float) -> Field:

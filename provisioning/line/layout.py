@@ -6,6 +6,7 @@ A layout is four fields: the copper, which net a pixel's nearest copper belongs 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -117,7 +118,7 @@ def _bus(layout: Layout, random: Random) -> None:
 
 def _trace(layout: Layout, points: list[tuple[float, float]], width: float, net: int | None = None) -> int | None:
     shape = capsule(layout.where, points[0], points[1], width / 2)
-    for start, end in zip(points[1:], points[2:], strict=False):
+    for start, end in itertools.pairwise(points[1:]):
         np.minimum(shape, capsule(layout.where, start, end, width / 2), out=shape)
     return layout.add(shape, net=net)
 

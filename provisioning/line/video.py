@@ -1,10 +1,12 @@
 """The line's camera as a file: windows as an H.264 stream, and back.
+
 The stream is constant-quality (CRF), so that a decoded window looks like the drawn one to a network; networks are trained on
 decoded windows, with the codec's own noise.
 """
 
 from __future__ import annotations
 
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -51,3 +53,11 @@ def read(path: Path) -> Pixels:
     if not frames:
         raise InputError(f"the video {path} holds no frame.")
     return np.stack(frames)
+
+
+def through_codec(frames: Pixels, *, crf: int = CRF) -> Pixels:
+    """Return the frames as they look after the camera's codec."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stream.mp4"
+        write(path, frames, crf=crf)
+        return read(path)

@@ -8,6 +8,7 @@ Input is float32 NCHW in 0..1 (`value / 255`), so that the INT8 input scale is e
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -40,7 +41,8 @@ class Student(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return logits (N, classes) for pictures (N, 3, H, W)."""
-        return self.head(torch.flatten(self.pool(self.features(pictures)), 1))
+        logits: torch.Tensor = self.head(torch.flatten(self.pool(self.features(pictures)), 1))
+        return logits
 
 
 class Residual(nn.Module):
@@ -53,7 +55,8 @@ class Residual(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return features of the same shape."""
-        return torch.relu(features + self.second(self.first(features)))
+        added: torch.Tensor = features + self.second(self.first(features))
+        return torch.relu(added)
 
 
 class Expert(nn.Module):
@@ -64,7 +67,7 @@ class Expert(nn.Module):
         widths = EXPERT_WIDTHS
         stem = 2 if side >= SMALL_SIDE_PX else 1
         layers: list[nn.Module] = [_block(3, widths[0], stem)]
-        for width, wider in zip(widths, widths[1:], strict=False):
+        for width, wider in itertools.pairwise(widths):
             layers += [_block(width, wider, 2), Residual(wider)]
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveMaxPool2d(1)
@@ -72,7 +75,8 @@ class Expert(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return logits (N, classes) for pictures (N, 3, H, W)."""
-        return self.head(torch.flatten(self.pool(self.features(pictures)), 1))
+        logits: torch.Tensor = self.head(torch.flatten(self.pool(self.features(pictures)), 1))
+        return logits
 
 
 FAMILIES: dict[str, Callable[..., nn.Module]] = {"student": Student, "expert": Expert}

@@ -100,4 +100,4 @@ def augmented(frames: Frames, how: Augmentation, random: Random) -> Frames:
 def _lit(frames: Frames, share: float, random: Random) -> Frames:
     """Return the frames with their brightness multiplied by 1 ± share, each by its own factor."""
     gains = random.uniform(1 - share, 1 + share, (len(frames), 1, 1, 1)).astype(np.float32)
-    return np.clip(frames.astype(np.float32) * gains, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(frames.astype(np.float32) * gains, 0, 255), np.uint8)

@@ -1,0 +1,55 @@
+"""A folder of the user's with one sub-folder of pictures per class.
+
+A picture is its own unit, unless its name has a part before a double underscore (`board7__3.png`): that part names the unit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from provisioning.sources.pool import Frames, Pool, pool
+from shared.errors import InputError
+
+SIZE_PX = 96
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FEWEST_PER_CLASS = 20
+
+
+def load(folder: Path) -> Pool:
+    """Read all pictures, resized to SIZE_PX squared, RGB; the classes are the sub-folders in alphabetical order.
+
+    Raises:
+        InputError: no folder, fewer than two classes, too few pictures of a class, or a file that is no picture.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}.", "Give line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(classes) < 2:
+        raise InputError(f"{folder} has {len(classes)} sub-folders with pictures.", "Put the pictures of each class into a sub-folder.")
+    frames: list[Frames] = []
+    labels: list[int] = []
+    units: list[str] = []
+    for label, path in enumerate(classes):
+        files = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
+        if len(files) < FEWEST_PER_CLASS:
+            raise InputError(f"{path} holds {len(files)} pictures.", f"Give at least {FEWEST_PER_CLASS} per class ({', '.join(SUFFIXES)}).")
+        frames += [_picture(one) for one in files]
+        labels += [label] * len(files)
+        units += [_unit(one) for one in files]
+    return pool(np.stack(frames), np.array(labels, np.int64), np.array(units), [path.name for path in classes])
+
+
+def _unit(path: Path) -> str:
+    stem, separator, _ = path.stem.partition("__")
+    return stem if separator else f"{path.parent.name}/{path.stem}"
+
+
+def _picture(path: Path) -> Frames:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX))
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"the picture {path} cannot be read: {error}.", "Remove it or replace it.") from error
