@@ -1,0 +1,71 @@
+"""A real mosquitto with real certificates for tests: the region's own broker configuration on free loopback ports."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from provisioning.pki import create_fleet
+from region.broker import Broker
+from region.config import BrokerSettings
+from shared.identity.store import Identity
+from shared.identity.tls import client_context, peer_of_connection
+from shared.link.mqtt import MqttClient
+
+DEADLINE_S = 15.0
+
+
+def until(condition: Callable[[], object], what: str, *, timeout_s: float = DEADLINE_S) -> None:
+    """Wait for a condition with a deadline."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen in {timeout_s} s: {what}"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Site:
+    """A region's broker, its certificates, and clients for them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = create_fleet(folder / "fleet", "acme")
+        self.region = Identity.load(self.authority.issue_region("region-1", "server", ["127.0.0.1"], destination=folder / "region"))
+        self.worker = Identity.load(self.authority.issue_region("region-1", "intake-0", [], destination=folder / "worker"))
+        self.edge = self.device("edge-1")
+        self.settings = BrokerSettings(port=free_port(), worker_port=free_port())
+        self.broker = self.new_broker()
+
+    def device(self, name: str, region: str = "region-1") -> Identity:
+        return Identity.load(self.authority.issue_device(region, name, destination=self.folder / f"{name}.{region}"))
+
+    def new_broker(self) -> Broker:
+        return Broker(
+            self.settings,
+            folder=self.folder / "broker",
+            certificate=self.region.certificate_path,
+            key=self.region.key_path,
+            anchors=dict(self.region.anchors.anchors),
+            crl=self.region.crl_path,
+        )
+
+    def client(
+        self, identity: Identity, on_message: Callable[[str, bytes], None], *, as_worker: bool = False, **more: object
+    ) -> MqttClient:
+        return MqttClient(
+            host="127.0.0.1",
+            port=self.settings.worker_port if as_worker else self.settings.port,
+            context=client_context(identity, server_tier="region"),
+            client_id=identity.peer.common_name,
+            expect_peer=lambda connection: peer_of_connection(connection, tier="region", fleet="acme"),
+            on_message=on_message,
+            **more,
+        )
