@@ -96,10 +96,15 @@ class OutputSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class UpdateSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A new release is committed after `probation_frames`; the relay is asked at least every `interval_s`."""
+    """How releases arrive.
+
+    A new release is committed after `probation_frames`; the relay is asked at least every `interval_s`; `root` is the fleet's release
+    root as it was when the device was provisioned (default: `releases.root.json` in the identity folder).
+    """
 
     probation_frames: Count = 200
     interval_s: Positive = 300.0
+    root: Path | None = None
 
 
 class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +123,16 @@ class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     picture: PictureSettings = PictureSettings()
     model: ModelSettings = ModelSettings()
     update: UpdateSettings = UpdateSettings()
+
+    @property
+    def spool_path(self) -> Path:
+        """Where the spool's file is."""
+        return self.state / "spool.db"
+
+    @property
+    def release_root(self) -> Path:
+        """Where the release root is."""
+        return self.update.root or self.identity.folder / "releases.root.json"
 
     @property
     def device(self) -> str:

@@ -1,0 +1,180 @@
+"""`terrace edge`: run the device's agent, and look at it from beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from edge import main
+from edge.config import EdgeSettings
+from edge.model import open_model
+from shared.errors import InputError, TerraceError
+from shared.hwprofile import profile as profiles
+from shared.hwprofile import shelf
+from shared.link.recount import recount
+from shared.status import read_status
+
+app = typer.Typer(no_args_is_help=True, help="Run the device's agent and look at its state. The configuration is one TOML file.")
+Config = Annotated[Path, typer.Option("--config", help="The device's configuration, edge.toml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+DEFAULT = Path("edge.toml")
+
+
+@app.command()
+def run(config: Config = DEFAULT) -> None:
+    """Run the agent until SIGTERM or Ctrl-C: read the streams, answer every frame, send the hard ones to the region.
+
+    Logs go to standard error as JSON lines (TERRACE_LOG=console for people), events to outputs.file.
+
+    Example: terrace edge run --config edge.toml
+    """
+    main.run(config)
+
+
+@app.command()
+def status(config: Config = DEFAULT, as_json: Json = False) -> None:
+    """Ask the running agent for its state: model, update, streams, link, spool, latencies.
+
+    Example: terrace edge status --config edge.toml --json
+    """
+    answer = read_status(main.load_settings(config).state / "status.sock")
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    link, update = answer["link"], answer["update"]
+    typer.echo(f"{answer['name']}: release {answer['release']} ({answer['model']['engine'] or 'waiting for the first model'})")
+    typer.echo(f"update   {update['state']} {update['reason']}".rstrip())
+    for name, stream in answer["streams"].items():
+        counts = " ".join(f"{key} {stream[key]}" for key in ("frames", "dropped", "kept", "deferred", "audited", "failed", "corrupt"))
+        typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip())
+    typer.echo(f"link     {'connected' if link.get('connected') else 'not connected'}")
+    typer.echo(f"spool    {answer['spool']['cases']} cases, {answer['spool']['bytes']} bytes, {answer['spool']['evicted']} evicted")
+    typer.echo("latency  " + ", ".join(f"{key} {value:.1f} ms" for key, value in answer["latency_ms"].items()))
+
+
+@app.command()
+def spool(config: Config = DEFAULT, as_json: Json = False) -> None:
+    """Count the spool from its file, whether or not the agent runs: cases ever spooled, stored by the region, evicted, waiting.
+
+    Example: terrace edge spool --config edge.toml --json
+    """
+    found = recount(main.load_settings(config).spool_path)
+    if as_json:
+        counted = {
+            "cases_spooled": found.spooled,
+            "cases_received": found.received,
+            "cases_evicted": found.evicted,
+            "cases_declined": found.declined,
+            "cases_waiting": found.waiting_count,
+            "bytes_waiting": found.waiting_bytes,
+            "spool_id": found.spool_id,
+            "waiting": found.waiting,
+            "counters": found.counters,
+        }
+        typer.echo(json.dumps(counted))
+        return
+    typer.echo(f"{found.spooled} spooled = {found.received} stored by the region + {found.evicted} evicted + {found.waiting_count} waiting")
+    for name, count in sorted(found.counters.items()):
+        typer.echo(f"  {name:24} {count}")
+
+
+@app.command()
+def check(config: Config = DEFAULT, as_json: Json = False) -> None:
+    """Check everything the agent needs before it runs: configuration, identity, hardware profile, every stream, the first model.
+
+    Exits with the code of the first thing that is wrong, after all were looked at.
+
+    Example: terrace edge check --config edge.toml
+    """
+    settings = main.load_settings(config)
+    failures: list[TerraceError] = []
+    lines: list[dict[str, Any]] = []
+    for what, look in _checks(settings):
+        try:
+            lines.append({"what": what, "ok": True, "found": look()})
+        except TerraceError as error:
+            failures.append(error)
+            lines.append({"what": what, "ok": False, "found": error.message, "remedy": error.remedy})
+    if as_json:
+        typer.echo(json.dumps(lines))
+    else:
+        for line in lines:
+            typer.echo(f"{'ok ' if line['ok'] else 'NO '} {line['what']}: {line['found']}")
+    if failures:
+        raise failures[0]
+
+
+@app.command()
+def explain(
+    stream: Annotated[str, typer.Argument(help="The stream's name.")],
+    frame: Annotated[int, typer.Argument(help="The frame's number.")],
+    config: Config = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Tell what became of one frame and why: score, threshold rule, who answered and when.
+
+    Example: terrace edge explain line-1 4711 --config edge.toml
+    """
+    path = main.load_settings(config).outputs.file
+    try:
+        with path.open("rb") as file:
+            found = [event for event in _events(file) if event.get("stream") == stream and event.get("sequence") == frame]
+    except OSError as error:
+        raise InputError(f"the event file {path} cannot be read: {error}.") from error
+    if not found:
+        raise InputError(f"there is no event of frame {frame} of stream {stream} in {path}.", "It was dropped, or it is not there yet.")
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for event in found:
+        typer.echo(
+            f"{event['state']:12} {event['label']} ({event['confidence']:.3f}) by {event['source']} after {event['latency_ms']:.1f} ms; "
+            f"{event['action']}: {event['reason']}, score {event['score']}, release {event['release']}"
+        )
+
+
+def _events(lines: Any) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            event = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue  # torn by a kill
+        if isinstance(event, dict):
+            yield event
+
+
+def _checks(settings: EdgeSettings) -> Iterator[tuple[str, Any]]:
+    yield "identity", lambda: main.load_identity(settings).peer.common_name
+    yield "hardware profile", lambda: _check_profile(settings)
+    for stream in settings.streams:
+        yield f"stream {stream.name}", lambda stream=stream: _check_stream(stream)
+    if settings.model.path is not None:
+        folder = settings.model.path
+        yield "first model", lambda: _check_model(settings, folder)
+
+
+def _check_profile(settings: EdgeSettings) -> str:
+    found = shelf.find(settings.model.profile, settings.model.profiles)
+    wrong = [one for one in profiles.check(found, shelf.this_machine()) if not one.ok]
+    if wrong:
+        raise InputError(f"this machine does not fit {found.name}: not {wrong[0].what}.", wrong[0].remedy)
+    return found.name
+
+
+def _check_stream(stream: Any) -> str:
+    source = main.make_source(stream)
+    try:
+        return f"{source.open()} frames"
+    finally:
+        source.close()
+
+
+def _check_model(settings: EdgeSettings, folder: Path) -> str:
+    make, _ = main.make_engine(settings)
+    model = open_model(folder / "model.onnx", folder / "card.json", make)
+    return f"{model.card.model} release {model.card.release} on {model.engine.name}"

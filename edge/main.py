@@ -1,0 +1,200 @@
+r"""The edge agent's composition root: the only file here that names concrete classes and says how they meet.
+
+    streams -> newest frames -> pipeline -> settler -> event file
+                                        \-> hand-over -> case writer -> spool
+
+What may come late comes late: without a model frames wait (and the status says so), without a region answers stay local, a stream
+whose source fails is tried again. What is wrong in the configuration, the identity or on the disk stops the start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge.config import EdgeSettings, StreamSettings
+from edge.handover import HandOver
+from edge.model import MakeEngine, ModelSlot, open_model
+from edge.newest import NewestFrames
+from edge.numbers import FrameNumbers
+from edge.outputs import EventFile
+from edge.pipeline import Pipeline
+from edge.report import Reporter
+from edge.settling import Settler
+from edge.sources.base import Source
+from edge.sources.folder import FolderSource
+from edge.sources.replay import ReplaySource
+from edge.sources.stream import StreamThread
+from edge.sources.video import VideoSource
+from edge.spooling import CaseWriter
+from shared import config, lifecycle, log
+from shared.errors import ConfigurationError, IdentityError, StorageError
+from shared.hwprofile import shelf
+from shared.hwprofile.engine import engine_maker
+from shared.identity.store import Identity
+from shared.lifecycle import Part
+from shared.link.spool import Spool
+from shared.status import StatusServer
+
+NAME = "edge"
+
+
+def load_settings(path: Path) -> EdgeSettings:
+    """Read edge.toml.
+
+    Raises:
+        ConfigurationError: it cannot be read, a key is wrong, or two streams have one name.
+    """
+    settings = config.load(path, EdgeSettings)
+    names = [stream.name for stream in settings.streams]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"two streams are called {twice[0]}.", "Give every stream a name of its own.")
+    return settings
+
+
+def load_identity(settings: EdgeSettings) -> Identity:
+    """Read the device's identity and check that it is this device's.
+
+    Raises:
+        IdentityError: missing, damaged, or of another device.
+    """
+    identity = Identity.load(settings.identity.folder)
+    if (identity.peer.tier, identity.peer.common_name, identity.peer.fleet) != ("edge", settings.device, settings.fleet):
+        raise IdentityError(
+            f"the identity in {settings.identity.folder} is of {identity.peer.common_name} ({identity.peer.tier}, {identity.peer.fleet}), "
+            f"not of {settings.device} ({settings.fleet}).",
+            "Correct name, region and fleet, or give the right folder.",
+        )
+    return identity
+
+
+def make_source(stream: StreamSettings) -> Source:
+    """Return the source a stream's settings name."""
+    if stream.kind == "video":
+        return VideoSource(stream.path, stream.units_file)
+    return ReplaySource(stream.path) if stream.kind == "replay" else FolderSource(stream.path)
+
+
+def make_engine(settings: EdgeSettings) -> tuple[MakeEngine, int]:
+    """Return what makes engines by the hardware profile, and the profile's largest batch.
+
+    Raises:
+        ConfigurationError: there is no such profile.
+    """
+    profile = shelf.find(settings.model.profile, settings.model.profiles)
+    return engine_maker(profile, cache=settings.state / "engines", threads=settings.model.threads), profile.engine.batch
+
+
+class FirstModel:
+    """Puts the model of `model.path` into service where no release is there yet.
+
+    Args:
+        folder: with model.onnx and card.json; None for none.
+        models: where it goes.
+        make: makes engines.
+    """
+
+    def __init__(self, folder: Path | None, models: ModelSlot, make: MakeEngine) -> None:
+        self._folder = folder
+        self._models = models
+        self._make = make
+
+    def start(self) -> None:
+        """Load it.
+
+        Raises:
+            TrustError: its card does not belong to it.
+            EngineError: it cannot be run here.
+        """
+        if self._folder is not None and self._models.current() is None:
+            self._models.swap(open_model(self._folder / "model.onnx", self._folder / "card.json", self._make))
+
+    def stop(self) -> None:
+        """Nothing is left running."""
+
+
+class Agent:
+    """The parts of one device, made from its settings.
+
+    Args:
+        settings: edge.toml.
+    """
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self._settings = settings
+        make, batch = make_engine(settings)
+        self._make_engine = make
+        self._spool = Spool(settings.spool_path, settings.state / "spool.key", settings.spool.capacity_mb << 20)
+        self._frames, self._models = NewestFrames(), ModelSlot()
+        self._events = EventFile(settings.outputs.file)
+        self._settler = Settler(self._events)
+        self._hand_over = HandOver()
+        self._audit_key = os.urandom(32)
+        self._writer = CaseWriter(frames=self._hand_over, pictures=settings.picture, offer=self._offer, bind=self._settler.bind)
+        self._pipeline = Pipeline(
+            frames=self._frames,
+            models=self._models,
+            policy=settings.policy,
+            audit_key=lambda: self._audit_key,
+            settler=self._settler,
+            hand_over=self._hand_over,
+            streams=[stream.name for stream in settings.streams],
+            largest_batch=batch,
+        )
+        self._streams = self._make_streams()
+        self._reporter = Reporter(
+            settings=settings,
+            streams=self._streams,
+            frames=self._frames,
+            models=self._models,
+            pipeline=self._pipeline,
+            settler=self._settler,
+            hand_over=self._hand_over,
+            writer=self._writer,
+            events=self._events,
+            spool=self._spool,
+        )
+
+    def parts(self) -> Sequence[Part]:
+        """Return what is started, in order; it is stopped in the opposite order."""
+        return [
+            self._events,
+            self._settler,
+            self._spool,
+            self._writer,
+            FirstModel(self._settings.model.path, self._models, self._make_engine),
+            self._pipeline,
+            StatusServer(self._settings.state / "status.sock", self._reporter.status),
+            *self._streams,
+        ]
+
+    def _offer(self, payload: bytes, is_audit: bool, value: float) -> int | None:
+        return self._spool.append(payload, is_audit=is_audit, value=value)
+
+    def _make_streams(self) -> list[StreamThread]:
+        numbers = FrameNumbers(self._settings.state / "frames.json")
+        return [
+            StreamThread(
+                name=stream.name, source=make_source(stream), fps=stream.fps, loop=stream.loop, numbers=numbers, put=self._frames.put
+            )
+            for stream in self._settings.streams
+        ]
+
+
+def run(path: Path) -> None:
+    """Run the agent until it is told to stop.
+
+    Raises:
+        TerraceError: it cannot start; the message says what to do.
+    """
+    log.configure()
+    settings = load_settings(path)
+    load_identity(settings)
+    try:
+        settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"the state folder {settings.state} cannot be made: {error}."
+        raise StorageError(message, "Set `state` to a folder you may write.") from error
+    lifecycle.run(Agent(settings).parts(), name=NAME)

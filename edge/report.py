@@ -1,0 +1,160 @@
+"""What the device says of itself: its status for people and the testbed, its telemetry for the region. Reads counters, changes none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from edge.config import EdgeSettings
+from edge.counters import SwapRecord
+from edge.handover import HandOver
+from edge.model import ModelSlot
+from edge.newest import NewestFrames
+from edge.outputs import EventFile
+from edge.pipeline import Pipeline
+from edge.settling import Settler
+from edge.sources.stream import StreamThread
+from edge.spooling import CaseWriter
+from shared import clock
+from shared.link.spool import Spool
+from shared.wire.messages import StreamCounts, Telemetry
+
+
+class Tells(Protocol):
+    """A part that has a status of its own: the uplink, the updater."""
+
+    def status(self) -> dict[str, Any]:
+        """Return it."""
+
+
+class Reporter:
+    """Puts the parts' counters together.
+
+    Args:
+        settings: the device's configuration.
+        streams: its streams' threads.
+        frames: the newest-frame slots.
+        models: the model in use.
+        pipeline: the inference thread.
+        settler: the events' state.
+        hand_over: frames on their way to the spool.
+        writer: the spool's writer.
+        events: the event file.
+        spool: the spool.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: EdgeSettings,
+        streams: Sequence[StreamThread],
+        frames: NewestFrames,
+        models: ModelSlot,
+        pipeline: Pipeline,
+        settler: Settler,
+        hand_over: HandOver,
+        writer: CaseWriter,
+        events: EventFile,
+        spool: Spool,
+    ) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._frames = frames
+        self._models = models
+        self._pipeline = pipeline
+        self._settler = settler
+        self._hand_over = hand_over
+        self._writer = writer
+        self._events = events
+        self._spool = spool
+        self.link: Tells | None = None
+        self.updater: Tells | None = None
+        self.why_no_updates = ""
+
+    def status(self) -> dict[str, Any]:
+        """Return the whole status, of things JSON can hold."""
+        model = self._models.current()
+        release = model.card.release if model else 0
+        nothing: dict[str, Any] = {"state": "none", "release": release, "reason": self.why_no_updates, "committed": []}
+        return {
+            "name": self._settings.device,
+            "release": release,
+            "model": {"engine": model.engine.name if model else "", "waiting_for_first": model is None, "reason": self._pipeline.reason},
+            "update": self.updater.status() if self.updater else nothing,
+            "streams": {stream.name: self._stream(stream) for stream in self._streams},
+            "link": self.link.status() if self.link else {"connected": False},
+            "spool": self._spool_status(),
+            "events": {"written": self._events.written, "lost": self._events.lost, "failing": self._events.failing},
+            "answers": {
+                "waiting": self._settler.waiting(),
+                "answered": self._settler.answered,
+                "expired": self._settler.expired,
+                "late": self._settler.late(),
+            },
+            "latency_ms": {
+                "answer_p50": self._settler.answer_latency.percentile_ms(0.5),
+                "answer_p99": self._settler.answer_latency.percentile_ms(0.99),
+                "inference_p50": self._pipeline.latency.percentile_ms(0.5),
+            },
+            "swaps": [_swap(record) for record in self._pipeline.swaps],
+        }
+
+    def telemetry(self) -> Telemetry:
+        """Return what goes to the region every few seconds."""
+        model, counts = self._models.current(), self._spool.counts()
+        update: Mapping[str, Any] = self.updater.status() if self.updater else {}
+        link: Mapping[str, Any] = self.link.status() if self.link else {}
+        return Telemetry(
+            at=clock.wall(),
+            floor=self._spool.floor(),
+            release=model.card.release if model else 0,
+            update_state=str(update.get("state", "none")),
+            streams=tuple(self._counts(stream) for stream in self._streams),
+            spool_cases=counts.waiting_count,
+            spool_bytes=counts.waiting_bytes,
+            evicted=counts.evicted,
+            cases_sent=int(link.get("cases_sent", 0)),
+            latency_ms_p50=self._pipeline.latency.percentile_ms(0.5),
+        )
+
+    def _counts(self, stream: StreamThread) -> StreamCounts:
+        counters = self._pipeline.counters[stream.name]
+        return StreamCounts(
+            stream=stream.name,
+            frames=stream.state.frames,
+            dropped=self._frames.dropped(stream.name),
+            kept=counters.kept,
+            deferred=counters.deferred,
+            audited=counters.audited,
+        )
+
+    def _stream(self, stream: StreamThread) -> dict[str, Any]:
+        counts: dict[str, Any] = msgspec.structs.asdict(self._counts(stream))
+        counts.pop("stream")
+        failed = self._pipeline.counters[stream.name].failed
+        state = stream.state
+        return {**counts, "failed": failed, "corrupt": state.corrupt, "state": state.state, "reason": state.reason}
+
+    def _spool_status(self) -> dict[str, Any]:
+        counts = self._spool.counts()
+        return {
+            "cases": counts.waiting_count,
+            "bytes": counts.waiting_bytes,
+            "evicted": counts.evicted,
+            "spooled": counts.spooled,
+            "handing_over": len(self._hand_over),
+            "dropped_before_spool": self._hand_over.dropped_hard + self._hand_over.dropped_audit,
+            "not_spooled": self._writer.failed + self._writer.refused,
+        }
+
+
+def _swap(record: SwapRecord) -> dict[str, Any]:
+    return {
+        "at": record.at,
+        "from": record.from_release,
+        "to": record.to_release,
+        "gap_ms": record.gap_ms,
+        "dropped_during": record.dropped_during,
+    }
