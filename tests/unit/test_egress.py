@@ -11,6 +11,7 @@ import zstandard
 
 from region.egress import search
 from region.vault import Incoming, Vault
+from shared.vision.picture import decode
 from shared.vision.picture import encode as encode_picture
 from shared.wire.messages import Case, Prediction, encode
 
@@ -37,7 +38,7 @@ def vault(tmp_path: Path) -> Iterator[Vault]:
     [
         b"weights" + PICTURE.data + b"more",
         zstandard.compress(b"weights" + PICTURE.data),
-        b"header" + PIXELS.tobytes(),
+        b"header" + decode(PICTURE).tobytes(),
         PICTURE.data[len(PICTURE.data) // 3 :],
     ],
     ids=["inside", "inside zstd", "raw pixels", "the last two thirds"],
