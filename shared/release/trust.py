@@ -30,10 +30,10 @@ from urllib.parse import quote, unquote
 
 import msgspec
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata, TargetFile
+from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from shared.errors import LinkError, StorageError, TrustError
+from shared.errors import IdentityError, LinkError, StorageError, TrustError
 from shared.release import durable
 from shared.release.desired import LARGEST_DESIRED_BYTES, Desired, decode_desired, rollout_path
 from shared.release.fetch import Fetch
@@ -117,9 +117,10 @@ class TrustedClient:
                 bootstrap=self._root,
             )
             updater.refresh()
-            version = _version(cache / "timestamp.json")
-            snapshot = _version(cache / "snapshot.json")
-            self._raise_floors(self.floors().raised(root=_version(cache / "root.json"), timestamp=version, snapshot=snapshot))
+            version = metadata_version((cache / "timestamp.json").read_bytes())
+            snapshot = metadata_version((cache / "snapshot.json").read_bytes())
+            root = metadata_version((cache / "root.json").read_bytes())
+            self._raise_floors(self.floors().raised(root=root, timestamp=version, snapshot=snapshot))
             self._updater = updater
             return version
 
@@ -215,6 +216,18 @@ class TrustedClient:
             self._checked()
             return (self._folder / "tuf" / f"{quote(role, '')}.json").read_bytes()
 
+    def roots(self) -> dict[int, bytes]:
+        """Return every checked root from the bootstrap root on, by version.
+
+        Raises:
+            TrustError: no refresh has succeeded.
+            StorageError: they cannot be read.
+        """
+        with self._lock, _translated():
+            self._checked()
+            history = self._folder / "tuf" / "root_history"
+            return {int(path.name.split(".")[0]): path.read_bytes() for path in history.glob("*.root.json")}
+
     @property
     def _floors_path(self) -> Path:
         return self._folder / "floors.json"
@@ -243,6 +256,33 @@ class TrustedClient:
             sink.write(chunk)
         if length < info.length:
             raise LinkError(f"{info.path} ended after {length} of {info.length} bytes.", "The download goes on at the next try.")
+
+
+def load_root(path: Path) -> bytes:
+    """Return the root metadata a machine was provisioned with.
+
+    Raises:
+        IdentityError: it is missing or is no root metadata.
+    """
+    try:
+        data = path.read_bytes()
+        Metadata[Root].from_bytes(data)
+    except (OSError, exceptions.RepositoryError) as error:
+        raise IdentityError(
+            f"the root of trust {path} cannot be used: {error}.", "Copy the repository's root.json there when provisioning."
+        ) from error
+    return data
+
+
+def metadata_version(data: bytes) -> int:
+    """Return the version of metadata that has been checked already.
+
+    Raises:
+        TrustError: it is no metadata.
+    """
+    with _translated():
+        metadata: Metadata[Any] = Metadata.from_bytes(data)
+        return int(metadata.signed.version)
 
 
 class _Fetcher(FetcherInterface):
@@ -283,12 +323,6 @@ def _is_whole(path: Path, info: TargetInfo) -> bool:
     except (FileNotFoundError, exceptions.LengthOrHashMismatchError):
         return False
     return True
-
-
-def _version(path: Path) -> int:
-    # TUF checked these bytes when it stored them, a moment ago
-    metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
-    return int(metadata.signed.version)
 
 
 @contextmanager
