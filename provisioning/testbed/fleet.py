@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,11 @@ class Fleet:
         self.config(name).write_text(plans.to_toml(settings), encoding="utf-8")
 
     def initialise_cloud(self) -> None:
-        """Hold the release ceremony and import the first models."""
+        """Hold the release ceremony, import the first models, and give every machine the root of release trust."""
         run_command(["cloud", "init", "--models", str(self._models), "--config", str(self.config("cloud"))])
+        root = self.root / "cloud" / "repository" / "metadata" / "1.root.json"
+        for name in (*self.plan.region_names, *self.plan.devices):
+            shutil.copy(root, self.root / "identity" / name / "releases.root.json")
 
     def status(self, name: str) -> dict[str, Any]:
         """Return what a daemon says of itself, empty while it does not answer."""

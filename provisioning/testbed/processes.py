@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from shared.errors import TerraceError
@@ -107,6 +109,28 @@ def run_command(arguments: list[str], *, timeout_s: float = 120.0) -> str:
         words = done.stderr.decode(errors="replace").strip()[-600:]
         raise DaemonFailedError(f"`terrace {' '.join(arguments)}` failed with exit code {done.returncode}: {words}")
     return done.stdout.decode()
+
+
+def run_streaming(arguments: list[str], say: Callable[[str], None]) -> None:
+    """Run `terrace <arguments>` to its end and pass on each line it prints.
+
+    Raises:
+        DaemonFailedError: it failed, with its last lines.
+    """
+    lines: deque[str] = deque(maxlen=8)
+    with subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, no locks taken
+    ) as child:
+        for line in child.stdout or ():
+            lines.append(line.rstrip())
+            say(line.rstrip())
+    if child.returncode:
+        raise DaemonFailedError(f"`terrace {' '.join(arguments)}` failed with exit code {child.returncode}: {' / '.join(lines)}")
 
 
 def memory_mb(root_pids: list[int]) -> float:

@@ -1,0 +1,81 @@
+"""The demo's input: models for a data set (shipped, cached or built now) and the streams of every device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from provisioning.datasets import prepare as prepare_data
+from provisioning.testbed.plan import Plan
+from provisioning.testbed.processes import run_streaming
+
+SHIPPED = ("models", "line")
+NEEDED = ("student/000001.onnx", "student/000001.card.json", "expert/000001.onnx", "expert/000001.card.json")
+
+
+class Streams(msgspec.Struct, frozen=True, kw_only=True):
+    """What devices stream: `[[streams]]` tables per device, and the labelled data set (npz) per stream name."""
+
+    tables: dict[str, list[dict[str, Any]]]
+    truth: dict[str, Path]
+
+
+def models_for(data: str, say: Callable[[str], None]) -> Path:
+    """Return the folder of a data set's expert, first student and replay set.
+
+    The line's models are shipped. Others are built once into the cache, with progress, by `terrace models build`.
+
+    Args:
+        data: line, deeppcb, fashion-mnist or a folder.
+        say: where progress goes.
+
+    Raises:
+        DaemonFailedError: the build failed, with its last words.
+    """
+    if data == "line":
+        for folder in (Path(__file__).parents[2].joinpath(*SHIPPED), Path(__file__).parents[1].joinpath(*SHIPPED)):
+            if is_whole(folder):
+                return folder
+    folder = cache() / "models" / Path(data).name
+    if not is_whole(folder):
+        say(f"building the models of {data} once, into {folder} (some minutes)")
+        run_streaming(["models", "build", "--data", data, "--out", str(folder)], say)
+    return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a models folder has all that is needed."""
+    return all((folder / name).is_file() for name in NEEDED)
+
+
+def cache() -> Path:
+    """Return where what was built once is kept: TERRACE_CACHE, or `~/.cache/terrace`."""
+    return Path(os.environ.get("TERRACE_CACHE") or Path.home() / ".cache" / "terrace")
+
+
+def prepare(data: str, plan: Plan, folder: Path) -> Streams:
+    """Write every device's streams: new boards nobody was trained on, a different stretch per stream.
+
+    Raises:
+        InputError: the data set is missing or too small.
+    """
+    made = prepare_data(
+        data, folder, wanted=("streams",), streams=len(plan.devices) * plan.streams, frames_per_stream=plan.frames_per_stream
+    ).streams
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for index, device in enumerate(plan.devices):
+        own = made[index * plan.streams : (index + 1) * plan.streams]
+        tables[device] = [table(files.name, files.frames, files.video, plan.frames_per_second) for files in own]
+    return Streams(tables=tables, truth={files.name: files.frames for files in made})
+
+
+def table(name: str, frames: Path, video: Path | None, frames_per_second: float) -> dict[str, Any]:
+    """Return one `[[streams]]` table: the H.264 file where there is one, else the data set itself."""
+    shared = {"name": name, "fps": frames_per_second, "loop": True}
+    if video is None:
+        return {**shared, "kind": "replay", "path": str(frames)}
+    return {**shared, "kind": "video", "path": str(video), "units_file": str(frames)}
