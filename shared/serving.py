@@ -189,7 +189,7 @@ class _HttpTools(_Peered, HttpToolsProtocol):
 
 
 class _H11(_Peered, H11Protocol):
-    """h11: pure Python, for machines without httptools' wheel."""
+    """h11: the pure-Python one."""
 
 
 def _with_certificate(app: App, certificate: bytes) -> App:
