@@ -139,12 +139,7 @@ class Broker:
             DependencyError: mosquitto is not installed.
             LinkError: a port is taken, or mosquitto refuses to start; the message holds its last words.
         """
-        program = shutil.which(self._settings.program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-        if program is None:
-            raise DependencyError(
-                f"the MQTT broker {self._settings.program} is not installed.",
-                "Install it with: sudo apt-get install -y mosquitto && sudo systemctl disable --now mosquitto",
-            )
+        program = find_program(self._settings.program)
         for key, host, port in self._listeners():
             _refuse_taken(key, host, port)
         self._write()
@@ -164,8 +159,9 @@ class Broker:
     def revoke(self, revoked: Iterable[str]) -> None:
         """Deny these devices and nobody else, from now on and on live connections too."""
         self._revoked = frozenset(revoked)
-        _write(self._folder / "devices.acl", device_list(self._revoked))
-        self.reload()
+        if self._child is not None:  # else start() writes it
+            _write(self._folder / "devices.acl", device_list(self._revoked))
+            self.reload()
 
     def reload(self) -> None:
         """Let mosquitto read certificates, access lists and the revocation list again; connections stay."""
@@ -196,6 +192,21 @@ class Broker:
                 waiting.pop(0)
             else:
                 time.sleep(0.02)
+
+
+def find_program(name: str) -> str:
+    """Return the path of the broker's program.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    program = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise DependencyError(
+            f"the MQTT broker {name} is not installed.",
+            "Install it with: sudo apt-get install -y mosquitto && sudo systemctl disable --now mosquitto",
+        )
+    return program
 
 
 def _write(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS cases (
     received_at REAL NOT NULL, is_audit INTEGER NOT NULL, part TEXT NOT NULL, size INTEGER NOT NULL,
     wrapped BLOB NOT NULL, sealed BLOB NOT NULL, answer BLOB, expert_release INTEGER, answered_at REAL, refused TEXT);
 CREATE INDEX IF NOT EXISTS cases_open ON cases (id) WHERE answered_at IS NULL AND refused IS NULL;
-CREATE INDEX IF NOT EXISTS cases_part ON cases (part, id);
+CREATE INDEX IF NOT EXISTS cases_part ON cases (part, answered_at);
 CREATE INDEX IF NOT EXISTS cases_age ON cases (received_at);
 CREATE TABLE IF NOT EXISTS dedupe (
     device TEXT NOT NULL, spool BLOB NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL,

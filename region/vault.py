@@ -196,6 +196,10 @@ class Vault:
         """Return the durable counters: new, duplicate, conflict, old, answered, dropped, dropped_unanswered."""
         return dict(self.database.rows("SELECT name, value FROM counters"))
 
+    def parts(self) -> dict[str, int]:
+        """Return how many answered cases are held for each use: train, evaluation, unused."""
+        return dict(self.database.rows("SELECT part, count(answered_at) FROM cases GROUP BY part"))
+
     def _sign_in(self, meta: Mapping[str, bytes]) -> None:
         """Count this start in the file and beside it; a file that has seen fewer starts than its neighbour is an old copy."""
         beside = self._path.with_suffix(".starts")

@@ -1,0 +1,288 @@
+"""The region's composition root: the only file that names concrete classes. `serve` runs until it is told to stop.
+
+Parts, in the order they start: vault → preparation (revocations, keys, epochs of before) → broker → expert → intake workers →
+their MQTT clients → listeners → upkeep → status socket → what talks to the cloud. They stop in the opposite order.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from region.batcher import Backlog
+from region.broker import Broker
+from region.config import RegionSettings
+from region.epochs import EpochStore
+from region.experts.onnx import OnnxExpert, read_card
+from region.figures import Figures
+from region.fleet import Fleet
+from region.gateway import machines_app
+from region.intake import IntakeWorker
+from region.keys import KeyRing
+from region.ops import ops_app
+from region.outlet import Outlet, shards_of
+from region.reception import Reception
+from region.replies import Replies
+from region.report import Report
+from region.revocation import RevocationList
+from region.upkeep import Upkeep
+from region.vault import Vault
+from region.worker import ExpertWorker
+from shared import clock, lifecycle
+from shared.errors import ConfigurationError, IdentityError
+from shared.identity.chain import verify_chain
+from shared.identity.names import Peer
+from shared.identity.store import Identity
+from shared.identity.tls import client_context, peer_of_connection, server_context
+from shared.lifecycle import Part
+from shared.link.mqtt import MqttClient
+from shared.serving import Server
+from shared.serving import serve as serve_http
+from shared.status import StatusServer
+from shared.wire import topics
+from shared.wire.keys import EpochKeys
+
+
+class Region:
+    """All parts of a region, put together.
+
+    Args:
+        settings: region.toml.
+        config: the file itself; the federation child reads it too.
+    """
+
+    def __init__(self, settings: RegionSettings, config: Path) -> None:
+        self.settings = settings
+        self.config = config
+        self.identity, self.worker_identities = identities(settings)
+        self.vault = Vault(settings.vault_path)
+        self.figures, self.fleet = Figures(), Fleet()
+        self.revocations = RevocationList(settings.revoked_path, self.identity)
+        self.keys = KeyRing(self.vault, region=settings.name, sign=self.identity.sign, chain=self.identity.chain)
+        self.epochs = EpochStore(self.vault)
+        self.outlet = Outlet(lambda: self.keys.announcement)
+        self.replies = Replies(self.outlet.publish, self.figures)
+        self.broker = self._broker()
+        self.backlog = Backlog(largest=settings.expert.max_batch, capacity=settings.expert.backlog_cases)
+        self.expert = self._expert()
+        count = len(self.worker_identities)
+        self.receptions = [self._reception(shards_of(number, count)) for number in range(count)]
+        self.workers = [self._worker(number, reception) for number, reception in enumerate(self.receptions)]
+        self.report = self._report()
+
+    def parts(self) -> list[Part]:
+        """Return every part in the order it starts."""
+        clients = [self._client(number) for number in range(len(self.workers))]
+        self.outlet.attach(clients)
+        upkeep = self._upkeep()
+        return [
+            self.vault,
+            Preparation(self, upkeep.once),
+            self.broker,
+            self.expert,
+            *self.workers,
+            *clients,
+            self._machines(),
+            self._ops(),
+            upkeep,
+            StatusServer(self.settings.status_path, self.report.status),
+        ]
+
+    def verify(self, chain: Sequence[bytes]) -> Peer:
+        """Return which of this region's devices a chain names.
+
+        Raises:
+            IdentityError: none.
+        """
+        peer = verify_chain(chain, anchors=self.identity.anchors, tier="edge", now=clock.wall())
+        if peer.region != self.settings.name:
+            raise IdentityError(f"{peer.common_name} is a device of {peer.region}, not of {self.settings.name}.")
+        return peer
+
+    def is_revoked(self, peer: Peer) -> bool:
+        """Whether a device is revoked by name or by certificate."""
+        return self.revocations.denies(peer.common_name) or self.revocations.lists.covers(peer)
+
+    def restore(self) -> None:
+        """Go on with the epochs of before the restart."""
+        for epoch in self.epochs.load(now=clock.wall()):
+            if not self.revocations.denies(epoch.device):
+                self.replies.adopt(epoch.device, EpochKeys.from_prk(epoch.prk), epoch_id=epoch.epoch_id, suite=epoch.suite)
+                for reception in self.receptions:
+                    reception.restore(epoch)
+
+    def install_local_expert(self) -> None:
+        """Load the expert named in the configuration, if one is.
+
+        Raises:
+            TerraceError: it cannot be used.
+        """
+        path = self.settings.expert.path
+        if path is not None:
+            self.expert.install(OnnxExpert(path, read_card(path), threads=self.settings.expert.threads).load())
+
+    def _broker(self) -> Broker:
+        identity = self.identity
+        return Broker(
+            self.settings.broker,
+            folder=self.settings.state / "broker",
+            certificate=identity.certificate_path,
+            key=identity.key_path,
+            anchors=identity.anchors.anchors,
+            crl=identity.crl_path,
+        )
+
+    def _expert(self) -> ExpertWorker:
+        chosen = self.settings.expert
+        return ExpertWorker(
+            vault=self.vault,
+            send=self.replies.send,
+            figures=self.figures,
+            backlog=self.backlog,
+            deadline_s=chosen.deadline_s,
+            max_pixels=chosen.max_pixels,
+        )
+
+    def _reception(self, shards: tuple[int, ...]) -> Reception:
+        return Reception(
+            region=self.settings.name,
+            shards=shards,
+            vault_id=lambda: self.vault.vault_id,
+            private_keys=lambda: self.keys.private_keys,
+            verify=self.verify,
+            known_open=self.epochs.digest,
+            revoked=self.revocations,
+        )
+
+    def _worker(self, number: int, reception: Reception) -> IntakeWorker:
+        return IntakeWorker(
+            f"intake-{number}",
+            reception=reception,
+            vault=self.vault,
+            epochs=self.epochs,
+            replies=self.replies,
+            fleet=self.fleet,
+            figures=self.figures,
+            submit=self.expert.submit,
+            deadline_s=self.settings.expert.deadline_s,
+        )
+
+    def _client(self, number: int) -> MqttClient:
+        identity, worker = self.worker_identities[number], self.workers[number]
+        filters = topics.worker_filters(shards_of(number, len(self.workers)))
+
+        def on_state(is_connected: bool) -> None:
+            if is_connected and number == 0:
+                self.outlet.announce_key()
+
+        client = MqttClient(
+            host="127.0.0.1",
+            port=self.settings.broker.worker_port,
+            context=client_context(identity, server_tier="region"),
+            client_id=identity.peer.common_name,
+            expect_peer=self._expect_own_broker,
+            on_message=worker.deliver,
+            on_state=on_state,
+        )
+        client.subscribe(filters)
+        return client
+
+    def _expect_own_broker(self, connection: ssl.SSLSocket | ssl.SSLObject) -> None:
+        peer = peer_of_connection(connection, tier="region", fleet=self.settings.fleet)
+        if peer.common_name != self.identity.peer.common_name:
+            raise IdentityError(f"the broker at worker_port is {peer.common_name}, not {self.identity.peer.common_name}.")
+
+    def _machines(self) -> Server:
+        app = machines_app(
+            fleet=self.settings.fleet, is_revoked=self.is_revoked, announcement=lambda: self.keys.announcement, relay=None
+        )
+        chosen = self.settings.machines
+        context = server_context(self.identity, client_tier="edge")
+        return serve_http(app, host=chosen.host, port=chosen.port, context=context, key="machines.port")
+
+    def _ops(self) -> Server:
+        app = ops_app(problems=self.report.problems, status=self.report.status)
+        return serve_http(app, host="127.0.0.1", port=self.settings.ops.port, context=None, key="ops.port")
+
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(
+            vault=self.vault,
+            limits=self.settings.vault,
+            keys=self.keys,
+            revocations=self.revocations,
+            broker=self.broker,
+            replies=self.replies,
+            outlet=self.outlet,
+        )
+
+    def _report(self) -> Report:
+        return Report(
+            self.settings.name,
+            vault=self.vault,
+            broker=self.broker,
+            expert=self.expert,
+            backlog=self.backlog,
+            figures=self.figures,
+            fleet=self.fleet,
+            revocations=self.revocations,
+            workers=self.workers,
+        )
+
+
+class Preparation:
+    """What must be known before the first message: revocations, keys, the epochs of before, the local expert.
+
+    Args:
+        region: what is prepared.
+        upkeep: reads revocations and keys.
+    """
+
+    def __init__(self, region: Region, upkeep: Callable[[], None]) -> None:
+        self._region = region
+        self._upkeep = upkeep
+
+    def start(self) -> None:
+        """Prepare; raises the TerraceError of what cannot be."""
+        self._upkeep()
+        self._region.restore()
+        self._region.install_local_expert()
+
+    def stop(self) -> None:
+        """Leave everything as it is."""
+
+
+def identities(settings: RegionSettings) -> tuple[Identity, list[Identity]]:
+    """Load the region's identity and those of its intake workers.
+
+    Raises:
+        IdentityError: one is missing or cannot be used, or has expired.
+        ConfigurationError: they belong to another region or fleet than the configuration says.
+    """
+    identity = Identity.load(settings.identity.folder)
+    folders = sorted(path.parent for path in settings.identity.workers.glob("*/certificate.pem"))
+    if not folders:
+        raise IdentityError(
+            f"there is no intake worker's identity in {settings.identity.workers}.",
+            "Issue one with: terrace provision pki region --name intake-0",
+        )
+    workers = [Identity.load(folder) for folder in folders]
+    for one in (identity, *workers):
+        peer = one.check(clock.wall())
+        if (peer.tier, peer.region, peer.fleet) != ("region", settings.name, settings.fleet):
+            raise ConfigurationError(
+                f"the identity in {one.folder} is {peer.common_name}, tier {peer.tier}, fleet {peer.fleet}; the configuration says"
+                f" region {settings.name}, fleet {settings.fleet}.",
+                "Correct `name` and `fleet`, or the identity folder.",
+            )
+    return identity, workers
+
+
+def serve(settings: RegionSettings, config: Path, *, stopped: threading.Event | None = None) -> None:
+    """Run a region until SIGTERM or SIGINT (or `stopped`).
+
+    Raises:
+        TerraceError: what kept it from starting.
+    """
+    lifecycle.run(Region(settings, config).parts(), name="region", stopped=stopped)

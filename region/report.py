@@ -1,0 +1,106 @@
+"""What the region says of itself: the status of the status socket and the metrics, and what keeps it from being ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from region.batcher import Backlog
+from region.broker import Broker
+from region.figures import Figures
+from region.fleet import Fleet
+from region.intake import IntakeWorker
+from region.revocation import RevocationList
+from region.vault import Vault
+from region.worker import ExpertWorker
+from shared import clock
+from shared.errors import StorageError
+
+
+class Report:
+    """Reads figures off the parts; keeps nothing.
+
+    Args:
+        name: the region's.
+        vault: for stored and answered cases.
+        broker: for its process and restarts.
+        expert: for release and backlog.
+        backlog: for what was put off.
+        figures: counts.
+        fleet: the devices.
+        revocations: who is revoked.
+        workers: the intake workers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        vault: Vault,
+        broker: Broker,
+        expert: ExpertWorker,
+        backlog: Backlog,
+        figures: Figures,
+        fleet: Fleet,
+        revocations: RevocationList,
+        workers: Sequence[IntakeWorker],
+    ) -> None:
+        self._name = name
+        self._vault, self._broker, self._expert, self._backlog = vault, broker, expert, backlog
+        self._figures, self._fleet, self._revocations = figures, fleet, revocations
+        self._workers = tuple(workers)
+
+    def status(self) -> dict[str, Any]:
+        """Return the status as plain JSON values."""
+        figures = self._figures
+        return {
+            "name": self._name,
+            "vault_id": self._vault.vault_id,
+            **self._stored(),
+            "vault_bytes": self._vault.held_bytes,
+            "cases_waiting": self._expert.waiting,
+            "expert_release": self._expert.release,
+            "answer_ms_p50": figures.latency_ms(0.5),
+            "answer_ms_p99": figures.latency_ms(0.99),
+            "messages": figures.messages,
+            "answers_late": figures.answers_late,
+            "batches": figures.batches,
+            "shed": self._backlog.shed,
+            "expert_failures": figures.expert_failures,
+            "storage_failures": figures.storage_failures,
+            "dropped": dict(figures.dropped),
+            "devices": self._fleet.summary(now=clock.wall()),
+            "revoked": sorted(self._revocations.names),
+            "broker_restarts": self._broker.restarts,
+            "memory_mb": memory_mb(),
+        }
+
+    def problems(self) -> list[str]:
+        """Return what keeps the region from receiving and receipting cases; empty when it is ready."""
+        found = [] if self._broker.pid is not None else ["the broker is down"]
+        found += [] if all(worker.is_storing for worker in self._workers) else ["the vault cannot be written"]
+        return found
+
+    def _stored(self) -> dict[str, int]:
+        try:
+            counters = self._vault.counters()
+            parts = self._vault.parts()
+        except StorageError:
+            counters, parts = {}, {}
+        return {
+            "cases_stored": counters.get("new", 0),
+            "cases_answered": counters.get("answered", 0),
+            "cases_train": parts.get("train", 0),
+            "cases_evaluation": parts.get("evaluation", 0),
+        }
+
+
+def memory_mb() -> float:
+    """Return this process's resident memory in 10^6 bytes; 0 where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("VmRSS")), "0")
+    return round(int(kilobytes) * 1024 / 1e6, 1)

@@ -1,0 +1,85 @@
+"""What a region does every second: revocations and keys read again, the vault kept within its bounds."""
+
+from __future__ import annotations
+
+import threading
+
+from region.broker import Broker
+from region.config import VaultSettings
+from region.keys import KeyRing
+from region.outlet import Outlet
+from region.replies import Replies
+from region.revocation import RevocationList
+from region.vault import Vault
+from shared import clock, log
+from shared.errors import TerraceError
+
+EVERY_S = 1.0
+UPKEEP_FAILED = "upkeep_failed"
+
+
+class Upkeep:
+    """The thread.
+
+    Args:
+        vault: kept within `limits`.
+        limits: capacity and age.
+        keys: refreshed; a new announcement is published.
+        revocations: read again; the broker and the replies are told.
+        broker: gets the access list and reads its files again.
+        replies: fall silent towards revoked devices.
+        outlet: announces keys.
+    """
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        limits: VaultSettings,
+        keys: KeyRing,
+        revocations: RevocationList,
+        broker: Broker,
+        replies: Replies,
+        outlet: Outlet,
+    ) -> None:
+        self._vault, self._limits = vault, limits
+        self._keys, self._revocations = keys, revocations
+        self._broker, self._replies, self._outlet = broker, replies, outlet
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join()
+
+    def once(self) -> None:
+        """Do everything that is due now.
+
+        Raises:
+            TerraceError: of the first duty that failed.
+        """
+        if self._revocations.refresh():
+            for device in self._revocations.names:
+                self._replies.forget(device)
+            self._broker.revoke(self._revocations.names)
+        if self._keys.refresh(clock.wall()):
+            self._outlet.announce_key()
+        capacity, age = self._limits.capacity_mb * 1_000_000, self._limits.max_age_days * 86400
+        self._vault.retain(capacity_bytes=capacity, max_age_s=age, now=clock.wall())
+
+    def _run(self) -> None:
+        logger = log.get("upkeep")
+        said = ""
+        while not self._stopping.wait(EVERY_S):
+            try:
+                self.once()
+                said = ""
+            except TerraceError as error:
+                if str(error) != said:  # once per trouble, not once a second
+                    logger.warning(UPKEEP_FAILED, error=str(error))
+                said = str(error)
