@@ -193,6 +193,16 @@ class Spool:
             lowest = self._shelf.lowest
             return self._next if lowest is None else lowest
 
+    def occupancy(self) -> tuple[int, int]:
+        """Return how many cases wait and their payload bytes."""
+        with self._lock:
+            return len(self._shelf), self._shelf.size_bytes
+
+    def evicted(self) -> int:
+        """Return how many cases have given way or turned out damaged, ever."""
+        with self._lock:
+            return sum(n for name, n in self._counters.items() if name.startswith("evicted:"))
+
     def counts(self) -> SpoolCounts:
         """Return the bookkeeping, as `recount` would read it from the file."""
         with self._lock:

@@ -1,0 +1,174 @@
+"""When a device opens a key epoch, and towards which key. Sans-I/O: `now` (monotonic) and `wall` (Unix seconds) are arguments.
+
+    NO_KEY   --announcement-->  OPENING   --authentic word-->  OPEN
+    OPEN     --hint-->          DOUBTED   --authentic word-->  OPEN
+    DOUBTED  --5 s of silence-> OPENING (new epoch)
+    any      --changed announcement, 24 h, spent counter-->  OPENING (new epoch)
+
+Rules, in order:
+1. An announcement counts when it verifies and its serial is not below the highest seen; the same key again changes nothing.
+2. The opening is sent at once and again, byte for byte, every 5.2 s (regions take one in 5 s) until something authentic arrives.
+3. A hint is unauthenticated. It makes the device fetch the announcement and repeat its opening, at most every 5 s; only silence
+   afterwards makes a new epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from shared.errors import TrustError
+from shared.wire.announce import verify_announcement
+from shared.wire.epoch import Opening, open_epoch
+from shared.wire.messages import KeyAnnouncement
+from shared.wire.signed import Sign, Verify
+
+OPEN_AGAIN_S = 5.2
+HINT_EVERY_S = 5.0
+FETCH_EVERY_S = 5.0
+LONGEST_EPOCH_S = 86400.0
+
+
+class State(Enum):
+    """How far the device and its region are."""
+
+    NO_KEY = "no key"
+    OPENING = "opening"
+    OPEN = "open"
+    DOUBTED = "doubted"
+
+
+class Handshake:
+    """One device's openings.
+
+    Args:
+        device: its common name.
+        region: the region it belongs to.
+        suite: cipher suite of its epochs.
+        chain: its certificates, DER, leaf first.
+        signer: signs with its certificate key.
+        verify: verifies the region's chain.
+        random: returns that many unpredictable bytes.
+    """
+
+    def __init__(
+        self, *, device: str, region: str, suite: int, chain: Sequence[bytes], signer: Sign, verify: Verify, random: Callable[[int], bytes]
+    ) -> None:
+        self._device = device
+        self._region = region
+        self._suite = suite
+        self._chain = chain
+        self._signer = signer
+        self._verify = verify
+        self._random = random
+        self._spool_id = b""
+        self._opened_at = 0.0
+        self._open_sent_at: float | None = None
+        self._hinted_at: float | None = None
+        self._fetched_at: float | None = None
+        self._wants_key = False
+        self.announcement: KeyAnnouncement | None = None
+        self.opening: Opening | None = None
+        self.state = State.NO_KEY
+        self.serial = 0
+        self.openings_sent = 0
+
+    def begin(self, *, spool_id: bytes, lowest_serial: int) -> None:
+        """Set what is known only once the state folder has been read."""
+        self._spool_id = spool_id
+        self.serial = lowest_serial
+
+    def announced(self, data: bytes, *, now: float, wall: float) -> bool:
+        """Take an announcement; returns whether a new epoch began.
+
+        Raises:
+            ProtocolError: it is none.
+            IdentityError: it is not the region's.
+            TrustError: it is old, expired or replayed.
+        """
+        announcement = verify_announcement(data, verify=self._verify, region=self._region, now=wall, lowest_serial=self.serial)
+        known = self.announcement
+        is_new = known is None or (known.key_id, known.vault_id) != (announcement.key_id, announcement.vault_id)
+        if is_new:
+            self._open(announcement, now)
+        self.announcement, self.serial, self._wants_key = announcement, announcement.serial, False
+        return is_new
+
+    def hinted(self, now: float) -> None:
+        """Take the region's unauthenticated word that our epoch or key is unknown there."""
+        if self._hinted_at is not None and now - self._hinted_at < HINT_EVERY_S:
+            return
+        self._hinted_at = now
+        self._wants_key = True
+        if self.state is State.OPEN:
+            self.state = State.DOUBTED
+
+    def heard(self) -> bool:
+        """Take note that something opened under the current epoch; returns whether this made the epoch open."""
+        was_open = self.state is State.OPEN
+        self.state = State.OPEN
+        return not was_open
+
+    def renewed(self, *, now: float, wall: float, is_spent: bool) -> bool:
+        """Begin a new epoch where one is due; returns whether it did."""
+        if self.announcement is None:
+            return False
+        silent = self.state is State.DOUBTED and now - (self._hinted_at or now) >= HINT_EVERY_S
+        if not (silent or is_spent or now - self._opened_at >= LONGEST_EPOCH_S):
+            return False
+        if wall > self.announcement.not_after:
+            self._wants_key = True  # no epoch is opened towards an expired key
+            return False
+        self._open(self.announcement, now)
+        return True
+
+    def wants_key(self, now: float) -> bool:
+        """Whether to fetch the announcement now; what is returned as True counts as done."""
+        if not (self.state is State.NO_KEY or self._wants_key):
+            return False
+        if self._fetched_at is not None and now - self._fetched_at < FETCH_EVERY_S:
+            return False
+        self._fetched_at = now
+        return True
+
+    def open_to_send(self, now: float) -> bytes | None:
+        """Return the opening when it is to be sent now; what is returned counts as sent."""
+        if self.opening is None or self.state is State.OPEN:
+            return None
+        if self._open_sent_at is not None and now - self._open_sent_at < OPEN_AGAIN_S:
+            return None
+        self._open_sent_at = now
+        self.openings_sent += 1
+        return self.opening.data
+
+    def reconnected(self) -> None:
+        """The opening may have been lost with the connection: an unheard one is sent again at once."""
+        if self.state is not State.OPEN:
+            self._open_sent_at = None
+
+    @property
+    def vault_id(self) -> str:
+        """The vault the current epoch is for.
+
+        Raises:
+            TrustError: no region has announced one yet.
+        """
+        if self.announcement is None:
+            raise TrustError("no region has announced its key yet.")
+        return self.announcement.vault_id
+
+    def _open(self, announcement: KeyAnnouncement, now: float) -> None:
+        self.opening = open_epoch(
+            announcement=announcement,
+            device=self._device,
+            spool_id=self._spool_id,
+            suite=self._suite,
+            identity_chain=self._chain,
+            signer=self._signer,
+            random=self._random,
+        )
+        self.state = State.OPENING
+        self._opened_at = now
+        self._open_sent_at = None
+        self._hinted_at = None
+        self.openings_sent = 0
