@@ -10,6 +10,7 @@ frames had to be sent, so an omission shows; whoever has not cannot predict it.
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 
 LABEL = b"terrace/1/audit"
 
@@ -26,7 +27,13 @@ def is_audit(key: bytes, stream: str, frame: int, share: float) -> bool:
     Returns:
         True for about `share` of all frames; a larger share keeps every frame that a smaller one drew.
     """
+    draw = _begun(key, stream).copy()
+    draw.update(frame.to_bytes(8, "big"))
+    return int.from_bytes(draw.digest()[:8], "big") < share * 2.0**64
+
+
+@lru_cache(maxsize=256)
+def _begun(key: bytes, stream: str) -> hmac.HMAC:
+    """Return the HMAC with everything but the frame number in it: keying it anew per frame would cost twice as much."""
     name = stream.encode()
-    message = LABEL + len(name).to_bytes(2, "big") + name + frame.to_bytes(8, "big")
-    drawn = int.from_bytes(hmac.digest(key, message, "sha256")[:8], "big")
-    return drawn < share * 2.0**64
+    return hmac.new(key, LABEL + len(name).to_bytes(2, "big") + name, "sha256")

@@ -51,6 +51,12 @@ def test_a_clear_winner_looks_surer_than_a_tie(name: str) -> None:
     assert sure > tie
 
 
+def test_small_and_large_batches_score_to_the_same_bit() -> None:
+    logits = np.random.default_rng(0).normal(0, 5, (500, 7)).astype(np.float32)
+    for score in SCORES.values():
+        assert np.array_equal(score(logits), np.concatenate([score(row[None]) for row in logits]))
+
+
 def test_one_class_has_no_margin() -> None:
     with pytest.raises(EngineError, match="two classes"):
         SCORES["margin"](np.zeros((2, 1), np.float32))
