@@ -1,18 +1,11 @@
-"""Tokens of people and their programs: random, scoped to a role, expiring, stored only as a hash.
+"""The tokens of a daemon's people and their programs, in a file: random, scoped to a role, expiring, stored only as a hash.
 
-A token is `terrace_` and 32 random bytes; the store keeps its SHA-256, from which it cannot be had back (256 bits of chance need no
-slow hash). It is shown once, when it is made. Unknown, expired and revoked tokens get the same answer. Roles build on one another:
-viewer (sees numbers) < reviewer (sees a region's pictures) < operator (starts rounds, rolls out) < admin (makes tokens).
-
+A token is shown once, when it is made. Unknown, expired and revoked tokens get the same answer. What roles and tokens are: roles.py.
 The file is SQLite, mode 0600, so that the daemon and the command line may use it at the same time.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import enum
-import hashlib
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -23,9 +16,10 @@ import msgspec
 
 from shared import clock
 from shared.errors import AccessError, StorageError
+from shared.roles import TOKEN_BYTES, Grant, Role, secret_of, token_hash, token_of
 
-PREFIX = "terrace_"
-TOKEN_BYTES = 32
+__all__ = ["Grant", "Role", "TokenRecord", "TokenStore"]
+
 LONGEST_LABEL = 64
 DAY_S = 86_400.0
 LONGEST_LIFE_S = 400 * DAY_S
@@ -35,49 +29,6 @@ CREATE TABLE IF NOT EXISTS token (
     hash BLOB PRIMARY KEY, role INTEGER NOT NULL, label TEXT NOT NULL, created_at REAL NOT NULL, expires_at REAL NOT NULL
 ) STRICT
 """
-
-
-class Role(enum.IntEnum):
-    """What somebody may do; a higher role may do everything a lower one may."""
-
-    VIEWER = 1
-    REVIEWER = 2
-    OPERATOR = 3
-    ADMIN = 4
-
-    @classmethod
-    def named(cls, name: str) -> Role:
-        """Return the role of this name.
-
-        Raises:
-            AccessError: there is none.
-        """
-        try:
-            return cls[name.upper()]
-        except KeyError:
-            names = ", ".join(role.name.lower() for role in cls)
-            raise AccessError(f"there is no role {name!r}.", f"The roles are {names}.") from None
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What a good token gives.
-
-    Attributes:
-        role: the most its holder may do.
-        label: whom or what it was made for; stands in records of what was done.
-    """
-
-    role: Role
-    label: str
-
-    def require(self, role: Role) -> None:
-        """Let a holder pass who has at least this role.
-
-        Raises:
-            AccessError: the role is not enough.
-        """
-        if self.role < role:
-            raise AccessError(f"this needs the role {role.name.lower()}; {self.label} is {self.role.name.lower()}.")
 
 
 class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,8 +78,8 @@ class TokenStore:
         secret, now = secrets.token_bytes(TOKEN_BYTES), self._now()
         with self._open() as store:
             store.execute("DELETE FROM token WHERE expires_at < ?", (now,))
-            store.execute("INSERT INTO token VALUES (?, ?, ?, ?, ?)", (_hash(secret), int(role), label, now, now + lifetime_s))
-        return PREFIX + base64.urlsafe_b64encode(secret).decode().rstrip("=")
+            store.execute("INSERT INTO token VALUES (?, ?, ?, ?, ?)", (token_hash(secret), int(role), label, now, now + lifetime_s))
+        return token_of(secret)
 
     def check(self, token: str) -> Grant:
         """Return what a token gives.
@@ -137,9 +88,11 @@ class TokenStore:
             AccessError: it is unknown, malformed, expired or revoked.
             StorageError: the store cannot be read.
         """
-        secret = _secret(token)
+        secret = secret_of(token)
         with self._open() as store:
-            row = store.execute("SELECT role, label FROM token WHERE hash = ? AND expires_at > ?", (_hash(secret), self._now())).fetchone()
+            row = store.execute(
+                "SELECT role, label FROM token WHERE hash = ? AND expires_at > ?", (token_hash(secret), self._now())
+            ).fetchone()
         if row is None:
             raise AccessError("the token is not valid.", "It may have expired; ask for a new one.")
         return Grant(role=Role(row[0]), label=row[1])
@@ -180,17 +133,3 @@ class TokenStore:
                 connection.close()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the token store {self._path} cannot be used: {error}.", "Correct or remove the file.") from error
-
-
-def _secret(token: str) -> bytes:
-    try:
-        secret = base64.b64decode(token.removeprefix(PREFIX) + "=", altchars=b"-_", validate=True) if token.startswith(PREFIX) else b""
-    except (binascii.Error, ValueError):
-        secret = b""
-    if len(secret) != TOKEN_BYTES:
-        raise AccessError("the token is not valid.", "It may have expired; ask for a new one.")
-    return secret
-
-
-def _hash(secret: bytes) -> bytes:
-    return hashlib.sha256(b"terrace/1/token\x00" + secret).digest()

@@ -31,9 +31,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared import log
 from shared.errors import LinkError
+from shared.identity.chain import peer_of_certificate
 from shared.identity.crl import Revocations
 from shared.identity.names import Peer
-from shared.identity.tls import peer_of_certificate
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

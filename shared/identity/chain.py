@@ -32,7 +32,7 @@ from shared.identity import names
 from shared.identity.anchors import AnchorList, verify_anchor_list
 from shared.identity.names import Peer
 
-__all__ = ["AnchorList", "Peer", "peer_of", "verify_anchor_list", "verify_chain"]
+__all__ = ["AnchorList", "Peer", "peer_of", "peer_of_certificate", "verify_anchor_list", "verify_chain"]
 
 LARGEST_CERTIFICATE = 4096
 """Bytes of one certificate's DER."""
@@ -114,6 +114,25 @@ def peer_of(certificate: bytes) -> Peer:
     )
 
 
+def peer_of_certificate(certificate: bytes | None, *, tier: str, fleet: str) -> Peer:
+    """Return whom a certificate names whose chain TLS has verified.
+
+    Args:
+        certificate: DER; none where the other side showed no certificate.
+        tier: the tier the peer must belong to.
+        fleet: the fleet it must belong to.
+
+    Raises:
+        IdentityError: there is none, or it is of another tier or fleet.
+    """
+    if not certificate:
+        raise IdentityError("the other side showed no certificate.")
+    peer = peer_of(certificate)
+    if peer.tier != tier or peer.fleet != fleet:
+        raise IdentityError(f"{peer.common_name} is of the tier {peer.tier} of {peer.fleet}; this is for {tier} of {fleet}.")
+    return peer
+
+
 def _load(der: bytes) -> x509.Certificate:
     if len(der) > LARGEST_CERTIFICATE:
         raise IdentityError(f"a certificate is larger than {LARGEST_CERTIFICATE} bytes.")
@@ -124,6 +143,8 @@ def _load(der: bytes) -> x509.Certificate:
         _ = certificate.signature_hash_algorithm, certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except (ValueError, UnsupportedAlgorithm, *_ODDITIES) as error:
         raise IdentityError(f"a certificate cannot be read: {error}.") from error
+    if certificate.serial_number < 1:
+        raise IdentityError("a certificate's serial number is not positive.")
     return certificate
 
 

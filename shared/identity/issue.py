@@ -26,6 +26,8 @@ from shared.identity import names
 
 DAY_S = 86_400.0
 ANCHOR_DAYS, DEVICE_AUTHORITY_DAYS, MACHINE_DAYS, DEVICE_DAYS, CRL_DAYS = 3650, 1825, 90, 30, 30
+PEOPLE_DAYS = 398
+"""Longest life of a server certificate that browsers accept."""
 EARLIER_S = 3600.0
 """How far certificates are dated back, for clocks that are slow."""
 
@@ -97,6 +99,22 @@ def machine(record: Machine, key: ec.EllipticCurvePublicKey, above: Authority, *
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .sign(above.key, SHA256())
+    )
+
+
+def self_signed(hosts: Iterable[str], key: ec.EllipticCurvePrivateKey, *, now: float) -> x509.Certificate:
+    """Return a certificate for people's browsers, which trust none of our anchors and compare its fingerprint.
+
+    Raises:
+        IdentityError: a host is neither a DNS name nor an IP address.
+    """
+    subject = _subject("terrace")
+    builder = _builder(subject, subject, key.public_key(), key.public_key(), now=now, days=PEOPLE_DAYS)
+    return (
+        builder.add_extension(x509.SubjectAlternativeName([host_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, SHA256())
     )
 
 

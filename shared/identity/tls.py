@@ -9,7 +9,6 @@ fingerprint the terminal prints.
 
 from __future__ import annotations
 
-import datetime as dt
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +17,13 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.errors import IdentityError
 from shared.identity import issue, store
-from shared.identity.chain import peer_of
+from shared.identity.chain import peer_of_certificate
 from shared.identity.names import Peer
 
 PEOPLE_CERTIFICATE, PEOPLE_KEY = "people.pem", "people.key.pem"
-PEOPLE_DAYS = 398
-"""Longest life of a server certificate that browsers accept."""
 
 
 def client_context(identity: store.Identity, *, server_tier: str) -> ssl.SSLContext:
@@ -64,25 +60,6 @@ def peer_of_connection(connection: ssl.SSLSocket | ssl.SSLObject, *, tier: str, 
         IdentityError: it showed no certificate, or one of another tier or fleet.
     """
     return peer_of_certificate(connection.getpeercert(binary_form=True), tier=tier, fleet=fleet)
-
-
-def peer_of_certificate(certificate: bytes | None, *, tier: str, fleet: str) -> Peer:
-    """Return whom a certificate names whose chain TLS has verified.
-
-    Args:
-        certificate: DER; none where the other side showed no certificate.
-        tier: the tier the peer must belong to.
-        fleet: the fleet it must belong to.
-
-    Raises:
-        IdentityError: there is none, or it is of another tier or fleet.
-    """
-    if not certificate:
-        raise IdentityError("the other side showed no certificate.")
-    peer = peer_of(certificate)
-    if peer.tier != tier or peer.fleet != fleet:
-        raise IdentityError(f"{peer.common_name} is of the tier {peer.tier} of {peer.fleet}; this is for {tier} of {fleet}.")
-    return peer
 
 
 class PeopleTls(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,16 +123,5 @@ def _self_signed_and_expired(path: Path, now: float) -> bool:
 
 def _make_self_signed(certificate_path: Path, key_path: Path, hosts: Sequence[str], now: float) -> None:
     key = issue.new_key()
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "terrace")])
-    start = dt.datetime.fromtimestamp(int(now - issue.EARLIER_S), tz=dt.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder(
-            subject, subject, key.public_key(), x509.random_serial_number(), start, start + dt.timedelta(days=PEOPLE_DAYS)
-        )
-        .add_extension(x509.SubjectAlternativeName([issue.host_name(host) for host in hosts]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, SHA256())
-    )
     store.write_file(key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    store.write_file(certificate_path, certificate.public_bytes(Encoding.PEM), mode=0o644)
+    store.write_file(certificate_path, issue.self_signed(hosts, key, now=now).public_bytes(Encoding.PEM), mode=0o644)

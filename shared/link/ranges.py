@@ -79,14 +79,68 @@ def parse_range(header: str | None, size: int) -> Piece | None:
     return Piece(start=start, stop=min(stop, size), size=size)
 
 
-def parse_offset(header: str | None) -> int:
+def parse_offset(header: str | None, size: int) -> int:
     """Return the value of an Upload-Offset header; 0 where there is none.
 
     Raises:
-        ProtocolError: it is no number of bytes.
+        ProtocolError: it is no number of bytes, or more than the file has.
     """
     if header is None:
         return 0
-    if re.fullmatch(r"\d{1,15}", header) is None:
-        raise ProtocolError(f"{header[:80]!r} is no Upload-Offset.")
+    if re.fullmatch(r"\d{1,15}", header) is None or int(header) > size:
+        raise ProtocolError(f"{header[:80]!r} is no Upload-Offset in a file of {size} bytes.")
     return int(header)
+
+
+def download_begins(status: int, header: str | None, *, held: int, size: int) -> int | None:
+    """Return where in the file the body of an answer to a download begins.
+
+    Args:
+        status: of the answer.
+        header: its Content-Range.
+        held: bytes we have, behind which we asked to go on.
+        size: bytes the file should have.
+
+    Returns:
+        `held` or 0; -1 when the server has a file of another size there; none when it does not give us the file.
+
+    Raises:
+        ProtocolError: the header makes no sense.
+    """
+    if status == 200:
+        return 0
+    if status == 206 and held:
+        piece = parse_content_range(header or "")
+        if piece.start == held and piece.size == size:
+            return held
+    return -1 if status in {206, 416} else None
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server said to a piece of an upload.
+
+    Attributes:
+        status: of the answer.
+        offset: its Upload-Offset header.
+        text: the beginning of its body.
+    """
+
+    status: int
+    offset: str | None
+    text: str
+
+
+def upload_goes_on(answer: Taken, piece: Piece) -> int | None:
+    """Return where an upload goes on after a piece.
+
+    Returns:
+        The server's position; none when it has the whole file; the piece's own start when it did not take the piece.
+
+    Raises:
+        ProtocolError: the position is no number, or outside the file.
+    """
+    if answer.status in {200, 201, 204}:
+        return None
+    if answer.status in {202, 409} and answer.offset is not None:
+        return parse_offset(answer.offset, piece.size)
+    return piece.start

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from shared.clock import monotonic
-from shared.errors import InputError, LinkError, ProtocolError, StorageError, TrustError
+from shared.errors import InputError, LinkError, StorageError, TrustError
 from shared.link import ranges
 from shared.link.exchange import Exchanges
 
@@ -177,7 +177,13 @@ def _fetch(lane: Lane, wanted: Wanted, part: _Part, deadline: float) -> None:
     lane.record("GET", wanted.path, b"")
     first = min(deadline, monotonic() + lane.pace.patience_s)
     with lane.exchanges.exchange("GET", wanted.path, body=b"", headers=headers, deadline=first) as (connection, response):
-        _check_answer(url, response.status, response.getheader("Content-Range"), wanted, part)
+        begins = ranges.download_begins(response.status, response.getheader("Content-Range"), held=part.held, size=wanted.size)
+        if begins is None:
+            raise LinkError(f"{url} answered {response.status} to {wanted.path}.", "Is it published there?")
+        if begins != part.held:
+            part.restart()
+        if begins < 0:
+            raise TrustError(f"{wanted.path} at {url} has another size than announced.", "Try another source.")
         while part.held < wanted.size:
             connection.extend(min(deadline, monotonic() + lane.pace.allowed_s(PIECE_BYTES)))
             piece = response.read(min(PIECE_BYTES, wanted.size - part.held))
@@ -188,20 +194,6 @@ def _fetch(lane: Lane, wanted: Wanted, part: _Part, deadline: float) -> None:
         if response.read(1):
             part.restart()
             raise TrustError(f"{wanted.path} from {url} is larger than announced.", "Try another source.")
-
-
-def _check_answer(url: str, status: int, content_range: str | None, wanted: Wanted, part: _Part) -> None:
-    if status == 200:
-        part.restart()  # the server sends the file from its beginning
-        return
-    if status == 206 and part.held:
-        piece = ranges.parse_content_range(content_range or "")
-        if piece.start == part.held and piece.size == wanted.size:
-            return
-    if status in {206, 416}:
-        part.restart()
-        raise TrustError(f"{wanted.path} at {url} has another size than announced.", "Try another source.")
-    raise LinkError(f"{url} answered {status} to {wanted.path}.", "Is it published there?")
 
 
 def upload(lane: Lane, path: str, source: Path) -> None:
@@ -227,14 +219,10 @@ def upload(lane: Lane, path: str, source: Path) -> None:
             if offset is not None and offset <= piece.start:
                 raise
         else:
-            offset = _next_offset(f"{lane.exchanges.base_url}{path}", answer, piece)
+            offset = ranges.upload_goes_on(answer, piece)
+            if offset == piece.start:
+                raise LinkError(f"{lane.exchanges.base_url} did not take {path}: status {answer.status} {answer.text}".rstrip() + ".")
         lane.tell(size if offset is None else offset, size)
-
-
-class _Answer(msgspec.Struct, frozen=True, kw_only=True):
-    status: int
-    offset: str | None
-    text: str
 
 
 def _held_by_server(lane: Lane, path: str, size: int, deadline: float) -> int | None:
@@ -246,35 +234,17 @@ def _held_by_server(lane: Lane, path: str, size: int, deadline: float) -> int | 
         if response.status == 200:
             return None
         if response.status == 404:
-            return _checked(ranges.parse_offset(response.getheader(ranges.UPLOAD_OFFSET)), size)
+            return ranges.parse_offset(response.getheader(ranges.UPLOAD_OFFSET), size)
         raise LinkError(f"{lane.exchanges.base_url} answered {response.status} to HEAD {path}.")
 
 
-def _send_piece(lane: Lane, path: str, body: bytes, piece: ranges.Piece, deadline: float) -> _Answer:
+def _send_piece(lane: Lane, path: str, body: bytes, piece: ranges.Piece, deadline: float) -> ranges.Taken:
     headers = {"Content-Range": ranges.content_range(piece), "Content-Type": "application/octet-stream"}
     lane.record("PUT", path, body)
     limit = min(deadline, monotonic() + lane.pace.allowed_s(len(body)))
     with lane.exchanges.exchange("PUT", path, body=body, headers=headers, deadline=limit) as (_, response):
         text = response.read(65536).decode(errors="replace")[:200]
-        return _Answer(status=response.status, offset=response.getheader(ranges.UPLOAD_OFFSET), text=text)
-
-
-def _next_offset(url: str, answer: _Answer, piece: ranges.Piece) -> int | None:
-    """Return where to go on after a piece; none when the file is whole."""
-    if answer.status in {200, 201, 204}:
-        return None
-    if answer.status in {202, 409} and answer.offset is not None:
-        held = _checked(ranges.parse_offset(answer.offset), piece.size)
-        if (answer.status == 202 and held <= piece.start) or (answer.status == 409 and held == piece.start):
-            raise ProtocolError(f"{url} answered {answer.status} to a piece and wants the same one again.")
-        return held
-    raise LinkError(f"{url} did not take the file: status {answer.status} {answer.text}".rstrip() + ".")
-
-
-def _checked(offset: int, size: int) -> int:
-    if offset > size:
-        raise ProtocolError(f"the server claims to hold {offset} bytes of a file of {size}.")
-    return offset
+        return ranges.Taken(status=response.status, offset=response.getheader(ranges.UPLOAD_OFFSET), text=text)
 
 
 def _read(source: Path, piece: ranges.Piece) -> bytes:

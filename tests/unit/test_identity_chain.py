@@ -235,6 +235,7 @@ def test_a_chain_of_the_wrong_length_is_refused(acme: tuple[Authority, dict[str,
         verify_chain(chain, anchors=anchor_list(authority), tier="edge", now=NOW)
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @given(st.binary(max_size=300), st.integers(min_value=0, max_value=2000))
 def test_bytes_that_are_no_certificate_only_raise_identity_errors(
     acme: tuple[Authority, dict[str, Identity]], junk: bytes, at: int
