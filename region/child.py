@@ -3,7 +3,7 @@
 Rules, in order:
 1. The thread that starts the child lives as long as the child: the kernel's death signal follows the thread.
 2. A child that ends by itself is started again after 0.2 s, doubling to 10 s; one that lived 30 s starts the count anew.
-3. `stop()` sends SIGTERM, and SIGKILL after the grace period. Output goes to a log file that each start empties.
+3. `stop()` sends SIGTERM, and SIGKILL after the grace period. Output goes to a log file; the one of the life before is kept as `.1`.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ class Child:
 
     def _launch(self) -> None:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self._log_path.exists():
+            self._log_path.replace(self._log_path.with_name(f"{self._log_path.name}.1"))
         with self._log_path.open("wb") as output:
             self._process = subprocess.Popen(
                 self._command,

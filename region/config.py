@@ -52,7 +52,7 @@ class CloudSettings(Section, frozen=True, kw_only=True):
 
 
 class RelaySettings(Section, frozen=True, kw_only=True):
-    """The release cache. `root` is the first TUF root metadata, from provisioning; without one the cloud's first is taken."""
+    """The release cache. `root` is the releases' first root metadata (default: `releases.root.json` in the identity folder)."""
 
     capacity_mb: int = 2048
     root: Path | None = None
@@ -115,6 +115,11 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     def vault_path(self) -> Path:
         """The vault's SQLite file."""
         return self.state / "vault.db"
+
+    @property
+    def releases_root(self) -> Path:
+        """The root metadata this region was provisioned with."""
+        return self.relay.root or self.identity.folder / "releases.root.json"
 
     @property
     def status_path(self) -> Path:

@@ -7,13 +7,16 @@ their MQTT clients → listeners → upkeep → status socket → what talks to 
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from region.batcher import Backlog
 from region.broker import Broker
+from region.child import Child
 from region.config import RegionSettings
+from region.decoder import Decoder
 from region.epochs import EpochStore
 from region.experts.onnx import OnnxExpert, read_card
 from region.figures import Figures
@@ -21,28 +24,35 @@ from region.fleet import Fleet
 from region.gateway import machines_app
 from region.intake import IntakeWorker
 from region.keys import KeyRing
+from region.models import RegionModels
 from region.ops import ops_app
 from region.outlet import Outlet, shards_of
 from region.reception import Reception
+from region.relay import Relay
 from region.replies import Replies
 from region.report import Report
 from region.revocation import RevocationList
 from region.upkeep import Upkeep
 from region.vault import Vault
 from region.worker import ExpertWorker
-from shared import clock, lifecycle
-from shared.errors import ConfigurationError, IdentityError
+from shared import clock, lifecycle, log
+from shared.errors import ConfigurationError, IdentityError, TerraceError
 from shared.identity.chain import verify_chain
 from shared.identity.names import Peer
 from shared.identity.store import Identity
 from shared.identity.tls import client_context, peer_of_connection, server_context
 from shared.lifecycle import Part
+from shared.link.https import HttpsClient
 from shared.link.mqtt import MqttClient
+from shared.release.fetch import Fetch, from_https
+from shared.release.trust import TrustedClient
 from shared.serving import Server
 from shared.serving import serve as serve_http
 from shared.status import StatusServer
 from shared.wire import topics
 from shared.wire.keys import EpochKeys
+
+EXPERT, EXPERT_UNUSABLE = "expert", "expert_release_unusable"
 
 
 class Region:
@@ -71,6 +81,12 @@ class Region:
         self.receptions = [self._reception(shards_of(number, count)) for number in range(count)]
         self.workers = [self._worker(number, reception) for number, reception in enumerate(self.receptions)]
         self.report = self._report()
+        self.models: RegionModels | None = None
+        self.relay: Relay | None = None
+        if settings.cloud.url:
+            client, fetch = self._repository()
+            self.models = self._models(client)
+            self.relay = self._relay(client, fetch, self.models)
 
     def parts(self) -> list[Part]:
         """Return every part in the order it starts."""
@@ -80,6 +96,7 @@ class Region:
         return [
             self.vault,
             Preparation(self, upkeep.once),
+            *([self.models] if self.models else []),
             self.broker,
             self.expert,
             *self.workers,
@@ -88,6 +105,8 @@ class Region:
             self._ops(),
             upkeep,
             StatusServer(self.settings.status_path, self.report.status),
+            *([self.relay] if self.relay else []),
+            *([self._federation()] if self.settings.cloud.url and self.settings.training.enabled else []),
         ]
 
     def verify(self, chain: Sequence[bytes]) -> Peer:
@@ -123,6 +142,62 @@ class Region:
         if path is not None:
             self.expert.install(OnnxExpert(path, read_card(path), threads=self.settings.expert.threads).load())
 
+    def install_released_expert(self, family: str) -> None:
+        """Load the expert a release brought; one that cannot be used leaves the one before in place, and the region goes on."""
+        found = self.models.current(EXPERT) if self.models is not None and family == EXPERT else None
+        if found is None:
+            return
+        path, card = found
+        try:
+            self.expert.install(OnnxExpert(path, card, threads=self.settings.expert.threads).load())
+        except TerraceError as error:
+            log.get("models").warning(EXPERT_UNUSABLE, release=card.release, error=str(error))
+
+    def _repository(self) -> tuple[TrustedClient, Fetch]:
+        """Return the view on the cloud's releases, believed from the root this region was provisioned with.
+
+        Raises:
+            IdentityError: there is no such root.
+        """
+        path = self.settings.releases_root
+        fetch = from_https(HttpsClient(self.identity, self.settings.cloud.url).get)  # GET only: no body to keep in the egress record
+        try:
+            root = path.read_bytes()
+        except OSError as error:
+            raise IdentityError(
+                f"the releases' first root {path} cannot be read: {error.strerror}.",
+                "Copy 1.root.json of the cloud's repository there, or set [relay] root.",
+            ) from error
+        return TrustedClient(self.settings.state / "trust", bootstrap_root=root, fetch=fetch), fetch
+
+    def _models(self, client: TrustedClient) -> RegionModels:
+        return RegionModels(
+            self.settings.state / "models",
+            client=client,
+            fleet=self.settings.fleet,
+            name=self.settings.name,
+            on_change=self.install_released_expert,
+        )
+
+    def _relay(self, client: TrustedClient, fetch: Fetch, models: RegionModels) -> Relay:
+        def announce(version: int) -> None:
+            del version
+            self.outlet.announce_refresh()
+
+        return Relay(
+            self.settings.state / "relay",
+            client=client,
+            fetch=fetch,
+            on_change=announce,
+            on_refresh=models.sync,
+            interval_s=self.settings.cloud.poll_interval_s,
+            capacity_bytes=self.settings.relay.capacity_mb * 1_000_000,
+        )
+
+    def _federation(self) -> Child:
+        command = [sys.executable, "-m", "region.federation", "--config", str(self.config.resolve())]
+        return Child("federation", command, log_path=self.settings.state / "federation.log")
+
     def _broker(self) -> Broker:
         identity = self.identity
         return Broker(
@@ -135,15 +210,8 @@ class Region:
         )
 
     def _expert(self) -> ExpertWorker:
-        chosen = self.settings.expert
-        return ExpertWorker(
-            vault=self.vault,
-            send=self.replies.send,
-            figures=self.figures,
-            backlog=self.backlog,
-            deadline_s=chosen.deadline_s,
-            max_pixels=chosen.max_pixels,
-        )
+        decoder = Decoder(max_pixels=self.settings.expert.max_pixels)
+        return ExpertWorker(vault=self.vault, send=self.replies.send, figures=self.figures, backlog=self.backlog, decoder=decoder)
 
     def _reception(self, shards: tuple[int, ...]) -> Reception:
         return Reception(
@@ -196,7 +264,7 @@ class Region:
 
     def _machines(self) -> Server:
         app = machines_app(
-            fleet=self.settings.fleet, is_revoked=self.is_revoked, announcement=lambda: self.keys.announcement, relay=None
+            fleet=self.settings.fleet, is_revoked=self.is_revoked, announcement=lambda: self.keys.announcement, relay=self.relay
         )
         chosen = self.settings.machines
         context = server_context(self.identity, client_tier="edge")

@@ -13,16 +13,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from region.batcher import Backlog, Job, Priority
 from region.cases import StoredCase
+from region.decoder import Decoder
 from region.experts.base import Expert
 from region.figures import Figures
 from region.vault import Vault
 from shared import clock, log
 from shared.errors import EngineError, InputError, StorageError
-from shared.vision import picture
 from shared.vision.frames import Pixels
 from shared.wire.messages import Answer, Kind, Message, Prediction
 
@@ -42,17 +40,15 @@ class ExpertWorker:
         send: sends a sealed message to a device.
         figures: where answers are counted.
         backlog: what waits.
-        deadline_s: how old a live case may be when its answer comes.
-        max_pixels: of a picture, at most.
+        decoder: decodes pictures; used and stopped by this thread alone.
     """
 
-    def __init__(self, *, vault: Vault, send: Send, figures: Figures, backlog: Backlog, deadline_s: float, max_pixels: int) -> None:
+    def __init__(self, *, vault: Vault, send: Send, figures: Figures, backlog: Backlog, decoder: Decoder) -> None:
         self._vault = vault
         self._send = send
         self._figures = figures
         self._backlog = backlog
-        self._deadline_s = deadline_s
-        self._max_pixels = max_pixels
+        self._decoder = decoder
         self._changed = threading.Condition()
         self._stopping = False
         self._expert: Expert | None = None
@@ -108,6 +104,7 @@ class ExpertWorker:
             batch = self._pull()
             if batch:
                 self._answer(batch)
+        self._decoder.stop()
 
     def _take_over(self) -> None:
         with self._changed:
@@ -159,7 +156,7 @@ class ExpertWorker:
 
     def _decoded(self, job: Job) -> Pixels | None:
         try:
-            return np.ascontiguousarray(picture.decode(job.case.picture, max_pixels=self._max_pixels))
+            return self._decoder.decode(job.case.picture)
         except InputError as error:
             self._logger.warning(PICTURE_REFUSED, device=job.device, sequence=job.sequence, error=str(error))
             self._figures.drop("picture")

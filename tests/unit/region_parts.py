@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from region.batcher import Backlog
+from region.decoder import Decoder
 from region.epochs import EpochStore
 from region.experts.onnx import OnnxExpert
 from region.figures import Figures
@@ -113,9 +114,8 @@ class Hall:
         self.figures, self.fleet = Figures(), Fleet()
         self.replies = Replies(self._publish, self.figures)
         self.backlog = Backlog(largest=8, capacity=100)
-        self.expert = ExpertWorker(
-            vault=self.vault, send=self.replies.send, figures=self.figures, backlog=self.backlog, deadline_s=2.0, max_pixels=1 << 16
-        )
+        decoder = Decoder(max_pixels=1 << 16)
+        self.expert = ExpertWorker(vault=self.vault, send=self.replies.send, figures=self.figures, backlog=self.backlog, decoder=decoder)
         self.reception = Reception(
             region="region-1", shards=shards_of(worker, workers), vault_id=lambda: self.vault.vault_id,
             private_keys=lambda: self.keys.private_keys, known_open=self.epochs.digest, revoked=self.revoked,
