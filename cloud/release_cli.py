@@ -7,12 +7,12 @@ import secrets
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from cloud import inspection, rollout
-from cloud.config import Settings
+from cloud.config import Settings, read
 from cloud.publish import Repository
-from shared import config
 from shared.errors import InputError, TrustError
 from shared.release.card import target_path
 from shared.release.desired import Desired
@@ -23,6 +23,17 @@ Family = Annotated[str, typer.Option(help="The model family.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One published release, its bytes, and the bytes of its deltas by base release."""
+
+    family: str
+    release: int
+    role: str
+    bytes: int
+    deltas: dict[int, int]
+    desired: bool
+
+
 @app.command("list")
 def list_releases(config_path: Config, as_json: AsJson = False) -> None:
     """List every published release with its size, its deltas and what the fleet is asked to run."""
@@ -31,19 +42,27 @@ def list_releases(config_path: Config, as_json: AsJson = False) -> None:
     families = sorted({path.split("/")[1] for path in sizes if path.startswith("models/")})
     rows = [row for family in families for row in _rows(repository, family, sizes, desired)]
     if as_json:
-        typer.echo(json.dumps({"version": repository.version(), "desired_version": desired.version if desired else 0, "releases": rows}))
+        typer.echo(
+            json.dumps(
+                {
+                    "version": repository.version(),
+                    "desired_version": desired.version if desired else 0,
+                    "releases": msgspec.to_builtins(rows, str_keys=True),
+                }
+            )
+        )
         return
     for row in rows:
-        deltas = ", ".join(f"from {base}: {size:,} B" for base, size in row["deltas"].items()) or "no deltas"
-        mark = " <- desired" if row["desired"] else ""
-        typer.echo(f"{row['family']} {row['release']} ({row['role']}): {row['bytes']:,} B, {deltas}{mark}")
+        deltas = ", ".join(f"from {base}: {size:,} B" for base, size in row.deltas.items()) or "no deltas"
+        mark = " <- desired" if row.desired else ""
+        typer.echo(f"{row.family} {row.release} ({row.role}): {row.bytes:,} B, {deltas}{mark}")
 
 
 @app.command()
 def verify(config_path: Config, root: Annotated[Path | None, typer.Option(help="A root.json to start from.")] = None) -> None:
     """Check the whole repository from a root of trust, as a device would, and rebuild every delta."""
     settings, repository = _open(config_path)
-    found = inspection.verify(repository, settings.fleet, root=_read(root) if root else repository.root())
+    found = inspection.verify(repository, settings.fleet, root=_read_root(root) if root else repository.root())
     desired = f"desired state {found.desired.version}" if found.desired else "no desired state"
     typer.echo(f"version {found.version}: {found.files} files, {found.models} models, {found.deltas} deltas and {desired} verify.")
 
@@ -94,7 +113,7 @@ def refresh(config_path: Config) -> None:
 
 
 def _open(path: Path) -> tuple[Settings, Repository]:
-    settings = config.load(path, Settings)
+    settings = read(path)
     return settings, Repository(settings.repository_folder, settings.repository.keys)
 
 
@@ -105,26 +124,24 @@ def _role(repository: Repository, family: str, release: int) -> str:
     return role
 
 
-def _rows(repository: Repository, family: str, sizes: dict[str, int], desired: Desired | None) -> list[dict[str, object]]:
+def _rows(repository: Repository, family: str, sizes: dict[str, int], desired: Desired | None) -> list[Row]:
     wanted = desired.models.get(family) if desired else None
-    rows: list[dict[str, object]] = []
+    rows = []
     for release, role in repository.releases(family).items():
         stem = target_path(family, role, release, "")
-        deltas = {int(path[len(stem) + 5 :].split(".")[0]): size for path, size in sizes.items() if path.startswith(f"{stem}from-")}
-        rows.append(
-            {
-                "family": family,
-                "release": release,
-                "role": role,
-                "bytes": sizes.get(f"{stem}onnx", sizes.get(f"{stem}npz", 0)),
-                "deltas": deltas,
-                "desired": wanted is not None and wanted.release == release,
-            }
+        row = Row(
+            family=family,
+            release=release,
+            role=role,
+            bytes=sizes.get(f"{stem}onnx", sizes.get(f"{stem}npz", 0)),
+            deltas={int(path[len(stem) + 5 :].split(".")[0]): size for path, size in sizes.items() if path.startswith(f"{stem}from-")},
+            desired=wanted is not None and wanted.release == release,
         )
+        rows.append(row)
     return rows
 
 
-def _read(path: Path) -> bytes:
+def _read_root(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

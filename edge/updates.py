@@ -1,12 +1,12 @@
 """How a device's updater is put together from its settings; called by the composition root.
 
-The root of trust is `root.json` in the identity folder: it came with the device's identity, so neither region nor network can
-choose another.
+The release root came with the device's identity, so neither region nor network can choose another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from edge.config import EdgeSettings
 from edge.counters import Served
@@ -19,8 +19,6 @@ from shared.link.https import HttpsClient
 from shared.release.fetch import from_https
 from shared.release.trust import TrustedClient, load_root
 from shared.wire.messages import UpdateReport
-
-ROOT = "root.json"
 
 
 def make_updater(
@@ -46,12 +44,11 @@ def make_updater(
         IdentityError: there is no root of trust in the identity folder.
     """
     relay = HttpsClient(identity, settings.link.relay_url)
-    trust = TrustedClient(settings.state / "trust", bootstrap_root=load_root(settings.identity.folder / ROOT), fetch=from_https(relay.get))
+    trust = TrustedClient(settings.state / "trust", bootstrap_root=load_root(settings.release_root), fetch=from_https(relay.get))
     chosen = UpdaterSettings(
         device=settings.device,
         fleet=settings.fleet,
         interval_s=settings.update.interval_s,
-        at_least_s=settings.update.refresh_s,
         probation_frames=settings.update.probation_frames,
     )
 

@@ -103,9 +103,10 @@ def cloud(tmp_path: Path) -> Path:
     releases.add(repository, tmp_path, FIRST, 1)
     releases.add(repository, tmp_path, SECOND, 2, bases=(1,))
     config = tmp_path / "cloud.toml"
-    config.write_text(
-        'fleet = "acme"\nstate = "state"\n[identity]\nfolder = "id"\n[regions]\nport = 1\n[people]\nport = 2\n[repository]\nkeys = "keys"\n'
-    )
+    ports = {"regions": "port = 1", "people": "port = 2"}
+    sections = {"identity": 'folder = "id"', "foundry": 'seed_set = "seed.npz"', "repository": 'keys = "keys"', **ports}
+    text = "".join(f"[{name}]\n{line}\n" for name, line in sections.items())
+    config.write_text(f'fleet = "acme"\nstate = "state"\n{text}')
     return config
 
 
@@ -133,13 +134,16 @@ def test_what_is_published_is_listed_and_verifies(cloud: Path) -> None:
     rows = json.loads(command(cloud, "list", "--json"))["releases"]
     assert [(row["release"], row["desired"], list(row["deltas"])) for row in rows] == [(1, False, []), (2, True, ["1"])]
     assert "student 2 (manual)" in command(cloud, "list")
-    assert "5 files" not in command(cloud, "verify", "--root", str(cloud.parent / "state" / "repository" / "metadata" / "1.root.json"))
+    root = cloud.parent / "state" / "repository" / "metadata" / "1.root.json"
+    assert "6 files, 2 models, 1 deltas and desired state 1 verify" in command(cloud, "verify", "--root", str(root))
     assert "timestamp version" in command(cloud, "refresh")
 
 
 def test_a_damaged_repository_does_not_verify(cloud: Path) -> None:
     repository = Repository(cloud.parent / "state" / "repository", cloud.parent / "keys")
     assert inspection.verify(repository, "acme", root=repository.root()).deltas == 1
-    next((repository.folder / "targets").rglob("*.delta")).write_bytes(b"damaged")
+    next((repository.folder / "targets").rglob("*.delta")).write_bytes(
+        bytes(repository.targets()["models/student/manual/000002.from-000001.delta"])
+    )
     with pytest.raises(TrustError):
         inspection.verify(repository, "acme", root=repository.root())
