@@ -25,14 +25,14 @@ class RegionsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PeopleSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The listener for people: TLS, bearer tokens with a role."""
+    """The listener for people: TLS, bearer tokens with a role.
+
+    The operator's certificate is `people.pem` with `people.key.pem` in the state folder; without them a self-signed one is made and
+    its fingerprint printed.
+    """
 
     port: int
     host: str = "127.0.0.1"
-    certificate: Path | None = None
-    """PEM chain; without one a self-signed certificate is made and its fingerprint printed."""
-    key: Path | None = None
-    """PEM key of `certificate`."""
 
 
 class OpsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,14 +70,16 @@ class RoundsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class FoundrySection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the cloud does with an aggregated student, and what a candidate must reach."""
 
-    seed_set: Path
-    """Labelled .npz the cloud owns: frames, labels, units, names."""
+    seed_set: Path | None = None
+    """Labelled .npz the cloud owns: frames, labels, units, names; by default the one that `terrace cloud init` imported."""
     calibration_set: Path | None = None
-    """.npz for activation ranges; without one the seed set serves."""
+    """.npz for activation ranges; by default the imported one, else the seed set."""
     distil_steps: int = 60
     """Optimiser steps on the seed set after aggregation."""
     largest_drop: float = 0.02
     """How much worse than the current student a candidate may be on a set (share, 0 to 1)."""
+    minimum_held_out: int = 50
+    """Held-out cases of all regions together from which on they judge a candidate; with fewer the seed set decides alone."""
     epsilon: float = 0.02
     """Deferral risk the threshold is calibrated for."""
     delta: float = 0.05
@@ -112,8 +114,8 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     identity: IdentitySection
     regions: RegionsSection
     people: PeopleSection
-    foundry: FoundrySection
     repository: RepositorySection
+    foundry: FoundrySection = FoundrySection()
     ops: OpsSection = OpsSection()
     rounds: RoundsSection = RoundsSection()
     rollout: RolloutSection = RolloutSection()
@@ -122,6 +124,16 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def repository_folder(self) -> Path:
         """Folder of the TUF repository's metadata and targets."""
         return self.repository.folder or self.state / "repository"
+
+    @property
+    def models(self) -> Path:
+        """Folder of what the foundry keeps: weights of each student, the seed set, the calibration set."""
+        return self.state / "models"
+
+    @property
+    def status_path(self) -> Path:
+        """The daemon's status socket."""
+        return self.state / "status.sock"
 
     @property
     def registry_path(self) -> Path:
@@ -147,6 +159,4 @@ def read(path: Path) -> Settings:
             raise ConfigurationError(f"{path}: {key} is {value}, which is no share.", "Give a number from 0 to 1.")
     if settings.rounds.minimum_regions < 1 or settings.rounds.deadline_s <= 0:
         raise ConfigurationError(f"{path}: rounds.minimum_regions and rounds.deadline_s must be positive.", "Correct them.")
-    if (settings.people.certificate is None) != (settings.people.key is None):
-        raise ConfigurationError(f"{path}: people.certificate and people.key belong together.", "Give both or neither.")
     return settings

@@ -68,11 +68,7 @@ class Mailbox:
 
     def may_fetch(self, region: str, blob: str, *, now: float) -> bool:
         """Say whether a waiting task of this region names this blob."""
-        for task in self.waiting(region, now=now):
-            names = (task.blob,) if isinstance(task, TrainTask) else (task.model, task.card)
-            if blob in names:
-                return True
-        return False
+        return any(blob == name for task in self.waiting(region, now=now) for name, _ in task.blobs())
 
     def is_open(self, region: str, *, now: float) -> bool:
         """Say whether a region has any task to answer, and so a reason to upload."""
@@ -135,8 +131,7 @@ class Mailbox:
         with self._database.transaction() as connection:
             connection.execute("UPDATE tasks SET state = 'withdrawn' WHERE round = ? AND state = 'waiting'", (round_number,))
         for row in rows:
-            task = decode_task(row["body"])
-            for name in (task.blob,) if isinstance(task, TrainTask) else (task.model, task.card):
+            for name, _ in decode_task(row["body"]).blobs():
                 self._blobs.remove(name)
             reply = decode_report(row["reply"]) if row["reply"] is not None else None
             if isinstance(reply, TrainReply):

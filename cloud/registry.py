@@ -140,6 +140,13 @@ class Registry:
             raise FederationError(f"step {name} of round {number} vanished.")
         return _step(row)
 
+    def note_step(self, number: int, name: str, result: dict[str, Any]) -> None:
+        """Keep what a running step has decided, so that a resumed one decides the same."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE steps SET result = ? WHERE round = ? AND name = ? AND state = 'running'", (json.dumps(result), number, name)
+            )
+
     def finish_step(self, number: int, name: str, result: dict[str, Any], *, now: float) -> None:
         """Mark a step as done with its result."""
         with self._database.transaction() as connection:

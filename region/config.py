@@ -86,7 +86,7 @@ class TrainingSettings(Section, frozen=True, kw_only=True):
     enabled: bool = True
     steps: int = 60
     batch: int = 32
-    learning_rate: float = 0.01
+    learning_rate: float = 0.001
     replay_share: float = 0.5
     minimum_cases: int = 64
     minimum_steps: int = 10

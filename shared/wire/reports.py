@@ -73,7 +73,8 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How one model did on the held-out cases, against the expert's answers.
 
     Per class (the expert's): `cases`, `right`. Per score bin (see `EvaluationReply.edges`, one more bin than edges):
-    `bin_cases`, `bin_wrong`. Per unit, in one common order of both models: `unit_cases`, `unit_right`; units have no names.
+    `bin_cases`, `bin_wrong`, one case per unit. Per unit, in one common order of both models: `unit_cases`, `unit_right`; units have
+    no names.
     """
 
     cases: Counts
@@ -118,17 +119,33 @@ class TrainTask(Task, frozen=True, kw_only=True, tag="train"):
     blob: Digest
     size: Count
 
+    def blobs(self) -> tuple[tuple[str, int], ...]:
+        """Return name and size of every file the task needs."""
+        return ((self.blob, self.size),)
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file the cloud holds for a task: its SHA-256 and its size in bytes."""
+
+    name: Digest
+    size: Count
+
 
 class EvaluateTask(Task, frozen=True, kw_only=True, tag="evaluate"):
-    """Compare a candidate (its model and card are blobs) with the current student on held-out audit cases."""
+    """Compare a candidate with the current student on held-out audit cases; model and card of both are blobs.
 
-    model: Digest
-    model_size: Count
-    card: Digest
-    card_size: Count
-    current_release: Count
-    current_role: str
+    `edges` cut the deferral score into bins, one more than there are edges; ascending.
+    """
+
+    candidate: Blob
+    candidate_card: Blob
+    current: Blob
+    current_card: Blob
     edges: tuple[float, ...]
+
+    def blobs(self) -> tuple[tuple[str, int], ...]:
+        """Return name and size of every file the task needs."""
+        return tuple((blob.name, blob.size) for blob in (self.candidate, self.candidate_card, self.current, self.current_card))
 
 
 AnyTask: TypeAlias = TrainTask | EvaluateTask

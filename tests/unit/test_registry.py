@@ -25,8 +25,6 @@ folder = "identity"
 port = 0
 [people]
 port = 0
-[foundry]
-seed_set = "seed.npz"
 [repository]
 keys = "keys"
 """

@@ -1,0 +1,160 @@
+"""The round worker: `python -m cloud.federation --config cloud.toml`, a child of `terrace cloud serve`.
+
+Composition root of this process. It takes rounds from the registry (asked for by an operator, or begun by itself when regions have
+gathered enough), runs them to their end, and keeps the repository's signatures fresh. Killed at any moment, it goes on at the row.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud import fleet as fleets
+from cloud import mailbox as boxes
+from cloud import registry as registries
+from cloud.blobs import Blobs
+from cloud.config import Settings, read
+from cloud.database import Database
+from cloud.federation import flower, participants
+from cloud.federation.releasing import Releasing
+from cloud.federation.rounds import Rounds
+from cloud.federation.training import Start, Training
+from cloud.federation.workshop import Workshop
+from cloud.fleet import Fleet
+from cloud.mailbox import Mailbox
+from cloud.publish import Repository
+from cloud.registry import Registry
+from shared import clock, log
+from shared.errors import TerraceError
+
+POLL_S = 0.3
+REFRESH_S = 3600.0
+WORKER_FAILED, REFRESH_FAILED = "round_worker_failed", "signatures_not_refreshed"
+Pause = Callable[[float], bool]
+
+
+class RoundWorker:
+    """Everything the process is made of.
+
+    Args:
+        settings: cloud.toml.
+        pause: waits for so many seconds; False when the process is to stop.
+    """
+
+    def __init__(self, settings: Settings, pause: Pause) -> None:
+        self._settings = settings
+        self._pause = pause
+        self.database = Database(settings.registry_path, [registries.SCHEMA, fleets.SCHEMA, boxes.SCHEMA])
+        self.blobs = Blobs(settings.state / "blobs")
+        self._registry = Registry(self.database)
+        self._fleet = Fleet(self.database)
+        self._repository = Repository(settings.repository_folder, settings.repository.keys)
+        mailbox = Mailbox(self.database, self.blobs)
+        self._workshop = Workshop(settings)
+        self._releasing = Releasing(
+            settings,
+            registry=self._registry,
+            fleet=self._fleet,
+            mailbox=mailbox,
+            repository=self._repository,
+            foundry=self._workshop,
+            pause=pause,
+        )
+        self._training = Training(
+            registry=self._registry,
+            fleet=self._fleet,
+            mailbox=mailbox,
+            rules=settings.rounds,
+            start=self._start,
+            judge=self._judge,
+            folder=settings.state / "rounds",
+            pause=pause,
+        )
+        self._logger = log.get("rounds")
+
+    def run(self) -> None:
+        """Work until the process is to stop."""
+        self.database.start()
+        self.blobs.start()
+        try:
+            self._loop(self._rounds())
+        except InterruptedError:
+            return  # told to stop in the middle of a round, which goes on next time
+        finally:
+            self.database.stop()
+
+    def _loop(self, rounds: Rounds) -> None:
+        refreshed = float("-inf")
+        while self._pause(POLL_S):
+            if clock.monotonic() - refreshed > REFRESH_S:
+                self._refresh()
+                refreshed = clock.monotonic()
+            current = self._registry.open_round()
+            if current is not None:
+                rounds.run(current)
+            elif self._is_due():
+                self._registry.request_round("enough new cases", now=clock.wall())
+
+    def _rounds(self) -> Rounds:
+        training, releasing = self._training, self._releasing
+        return Rounds(
+            self._registry,
+            {
+                "train": lambda current, results: training.train(current, results, base=releasing.desired_student()),
+                "aggregate": training.aggregate,
+                "distil": releasing.distil,
+                "quantise": releasing.quantise,
+                "evaluate": releasing.evaluate,
+                "gate": releasing.gate,
+                "publish": releasing.publish,
+                "rollout": releasing.rollout,
+            },
+            close=releasing.close,
+            clock=clock.wall,
+        )
+
+    def _start(self, release: int) -> Start:
+        found = self._releasing.current(release)
+        return Start(release=release, arrays=found.arrays, classes=len(found.card.labels), side=found.card.input.width)
+
+    def _judge(self, region: str, update: flower.Arrays) -> str:
+        del region
+        return self._workshop.judge(self._releasing.current(self._releasing.desired_student()), update)
+
+    def _is_due(self) -> bool:
+        rules = self._settings.rounds
+        return participants.is_due(
+            self._fleet.regions(),
+            new_cases=rules.new_cases,
+            minimum_regions=rules.minimum_regions,
+            minimum_cases=rules.minimum_cases,
+            now=clock.wall(),
+        )
+
+    def _refresh(self) -> None:
+        try:
+            self._repository.refresh_timestamp()
+        except TerraceError as error:  # rounds go on; devices keep what they have until this works again
+            self._logger.exception(REFRESH_FAILED, error=str(error))
+
+
+def main(config: Annotated[Path, typer.Option(help="The cloud's configuration file.")]) -> None:
+    """Run federated rounds as they are asked for."""
+    log.configure()
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        RoundWorker(read(config), lambda seconds: not stopped.wait(seconds)).run()
+    except TerraceError as error:
+        log.get("rounds").error(WORKER_FAILED, error=str(error))
+        raise typer.Exit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,208 @@
+"""The foundry at work for a round: cloud.foundry's functions put together behind the three verbs of `foundry.Foundry`.
+
+Rules, in order:
+1. A student that lost more on the seed set than `largest_drop` by its round is taken back half-way towards the current one, once,
+   before the gates may refuse it (interpolation keeps most of what was won and nearly all of what was known).
+2. The candidate's threshold keeps the share of the seed set deferred that the current student defers; where the regions' held-out units
+   suffice for an exact bound, the lowest threshold within `epsilon` on them takes its place. The card says which.
+3. The regions' counts judge a candidate from `minimum_held_out` cases on; with fewer the seed set alone decides, and the verdict says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from cloud.config import Settings
+from cloud.federation.foundry import Arrays, Candidate, Current, Verdict
+from cloud.federation.thresholds import pooled_bins, safe_edge
+from cloud.foundry import calibrate, distil, export, gates, measure, pictures, quantise
+from cloud.foundry.gates import Counts
+from cloud.foundry.pictures import Pictures
+from cloud.foundry.selftest import self_test
+from shared.clock import wall
+from shared.deferral import risk
+from shared.deferral.scores import SCORES
+from shared.errors import FederationError
+from shared.release import durable
+from shared.release.card import Calibration, Card, Lineage, sha256
+from shared.vision.tasks.logits import accuracy
+from shared.wire.reports import EvaluationReply
+
+THREADS = 1
+EDGES = 19
+LARGEST_SEED = 1000
+"""Pictures of the seed set that are measured on, spread evenly."""
+EXPERT = "expert"
+
+
+class Workshop:
+    """Distils, quantises and gates with the files `terrace cloud init` imported.
+
+    Args:
+        settings: cloud.toml.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._models = settings.models
+        self._rules = settings.foundry
+
+    def distil(self, aggregated: Arrays, current: Current, *, seed: int) -> tuple[Arrays, dict[str, float]]:
+        """Tune on the seed set; take it back half-way when too much was forgotten.
+
+        Raises:
+            FederationError: the weights do not fit, or are not finite.
+            InputError: the seed set cannot be read.
+        """
+        known = self._seed_set()
+        _, before = distil.distil(current.arrays, None, known, steps=0, threads=THREADS)
+        arrays, figures = self._tuned(aggregated, known, seed)
+        figures["seed_accuracy_current"] = before["seed_accuracy"]
+        if before["seed_accuracy"] - figures["seed_accuracy"] > self._rules.largest_drop:
+            half = {name: (0.5 * (value + current.arrays[name])).astype(np.float32) for name, value in aggregated.items()}
+            arrays, again = self._tuned(half, known, seed)
+            figures = {**figures, **again, "taken_back_half_way": 1.0}
+        if not all(np.isfinite(value).all() for value in arrays.values()):
+            raise FederationError("the student's weights are not finite after the seed set.", "Lower the regions' learning rate.")
+        return arrays, figures
+
+    def _tuned(self, arrays: Arrays, known: Pictures, seed: int) -> tuple[Arrays, dict[str, float]]:
+        return distil.distil(arrays, self._expert(), known, steps=self._rules.distil_steps, seed=seed, threads=THREADS)
+
+    def quantise(self, arrays: Arrays, current: Current, *, release: int, round_number: int, data: str, folder: Path) -> Candidate:
+        """Export, quantise, measure on the seed set, and write the card.
+
+        Raises:
+            FederationError: the weights do not fit the current student's classes and size.
+            InputError: the calibration set cannot be read or is too small.
+        """
+        card = current.card
+        model = distil.student_model(arrays, classes=len(card.labels), side=card.input.width)
+        fp32 = export.to_onnx(model, side=card.input.width)
+        calibration = pictures.load(self._rules.calibration_set or self._models / "calibration.npz").evenly(LARGEST_SEED)
+        int8 = quantise.quantise(fp32, calibration.frames, card.input)
+        whole, path = folder / "candidate.fp32.onnx", folder / "candidate.onnx"
+        durable.write(whole, fp32)
+        durable.write(path, int8)
+        known = self._seed_set().evenly(LARGEST_SEED)
+        logits = measure.logits(path, known.frames, card.input, threads=THREADS)
+        figures = {
+            "seed_accuracy_fp32": accuracy(measure.logits(whole, known.frames, card.input, threads=THREADS), known.labels),
+            "seed_accuracy_int8": accuracy(logits, known.labels),
+        }
+        lineage = Lineage(
+            parent=current.release,
+            round=round_number,
+            recipe="federated average of the regions' students, distilled on the seed set, static INT8",
+            data=data,
+            code=metadata.version("terrace"),
+            created_at=wall(),
+            figures=figures,
+        )
+        made = Card(
+            model="student",
+            release=release,
+            labels=card.labels,
+            input=card.input,
+            self_test=self_test(known.frames, known.labels, logits),
+            lineage=lineage,
+            task=card.task,
+            calibration=self._like_current(current, known, logits),
+            picture_quality=card.picture_quality,
+            onnx_sha256=sha256(int8),
+        )
+        return Candidate(onnx=path, card=made, edges=edges_of(SCORES[_score(made)](logits)))
+
+    def gate(self, candidate: Candidate, current: Current, replies: Sequence[EvaluationReply]) -> Verdict:
+        """Judge on pooled counts and seed set."""
+        counted = [Counts(cases=reply.candidate.cases, right=reply.candidate.right) for reply in replies]
+        before = [Counts(cases=reply.current.cases, right=reply.current.right) for reply in replies]
+        pooled, was = gates.pooled(counted), gates.pooled(before)
+        checks, notes = [], []
+        if pooled.total >= self._rules.minimum_held_out:
+            checks += gates.on_cases(pooled, was, largest_drop=self._rules.largest_drop)
+            notes.append(f"{pooled.total} held-out cases of {len(replies)} regions: {was.accuracy:.4f} before, {pooled.accuracy:.4f} now.")
+        else:
+            notes.append(
+                f"{pooled.total} held-out cases in all regions, {self._rules.minimum_held_out} are needed: the seed set alone decides."
+            )
+        known = self._seed_set().evenly(LARGEST_SEED)
+        now, current_now = (self._accuracy(one.onnx, one.card, known) for one in (candidate, current))
+        checks.append(gates.on_seed_set(now, current_now, largest_drop=self._rules.largest_drop))
+        checks.append(gates.on_quantisation(candidate.card.lineage.figures.get("seed_accuracy_fp32", now), now))
+        card, note = self._calibrated(candidate, replies)
+        figures = {**card.lineage.figures, "held_out_cases": float(pooled.total), "held_out_accuracy": pooled.accuracy}
+        card = msgspec.structs.replace(card, lineage=msgspec.structs.replace(card.lineage, figures=figures))
+        return Verdict(checks=tuple(checks), notes=(*notes, note), card=card)
+
+    def judge(self, current: Current, update: Arrays) -> str:
+        """Look alone at one update, on the seed set: one that forgets more than the gates allow must not count."""
+        known = self._seed_set()
+        _, before = distil.distil(current.arrays, None, known, steps=0, threads=THREADS)
+        _, after = distil.distil(update, None, known, steps=0, threads=THREADS)
+        lost = before["seed_accuracy"] - after["seed_accuracy"]
+        if lost > self._rules.largest_drop:
+            return f"its update is unlike the others' and loses {lost:.3f} on the seed set"
+        return ""
+
+    def _calibrated(self, candidate: Candidate, replies: Sequence[EvaluationReply]) -> tuple[Card, str]:
+        card, rules = candidate.card, self._rules
+        cases, wrong = pooled_bins([reply.candidate for reply in replies], len(candidate.edges) + 1)
+        found = safe_edge(cases, wrong, candidate.edges, epsilon=rules.epsilon, delta=rules.delta, most=calibrate.MOST_DEFERRED)
+        if found is None or card.calibration is None:
+            return card, f"{sum(cases)} held-out units are too few for a bound of their own: the threshold is the seed set's."
+        threshold, errors = found
+        calibration = Calibration(
+            score=card.calibration.score,
+            threshold=threshold,
+            epsilon=rules.epsilon,
+            delta=rules.delta,
+            risk_bound=risk.bound(errors, sum(cases), rules.delta),
+            units=sum(cases),
+            frames=sum(cases),
+        )
+        return msgspec.structs.replace(card, calibration=calibration), f"the threshold rests on {sum(cases)} held-out units."
+
+    def _like_current(self, current: Current, known: Pictures, logits: Any) -> Calibration | None:
+        """Return the current card's calibration with the threshold at the same quantile, and its risk measured on the seed set."""
+        old, expert = current.card.calibration, self._expert()
+        if old is None or expert is None:
+            return None
+        was = SCORES[old.score](measure.logits(current.onnx, known.frames, current.card.input, threads=THREADS))
+        threshold = float(np.quantile(SCORES[old.score](logits), float((was < old.threshold).mean())))
+        answers = calibrate.Answers(
+            student=logits,
+            expert=measure.logits(expert, known.frames, current.card.input, threads=THREADS),
+            labels=known.labels,
+            units=known.units,
+        )
+        drawn = calibrate.one_per_unit(known.units)
+        errors = int(((SCORES[old.score](logits)[drawn] >= threshold) & answers.missed[drawn]).sum())
+        bound = risk.bound(errors, len(drawn), old.delta)
+        return msgspec.structs.replace(old, threshold=threshold, risk_bound=bound, units=len(drawn), frames=len(known.labels))
+
+    def _accuracy(self, onnx: Path, card: Card, known: Pictures) -> float:
+        return accuracy(measure.logits(onnx, known.frames, card.input, threads=THREADS), known.labels)
+
+    def _seed_set(self) -> Pictures:
+        return pictures.load(self._rules.seed_set or self._models / "seed.npz")
+
+    def _expert(self) -> Path | None:
+        found = sorted((self._models / EXPERT).glob("*.onnx"))
+        return found[-1] if found else None
+
+
+def edges_of(scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, ...]:
+    """Return the edges that cut scores into twenty bins of equal size, ascending and all different."""
+    shares = np.arange(1, EDGES + 1) / (EDGES + 1)
+    return tuple(float(edge) for edge in np.unique(np.quantile(scores, shares)))
+
+
+def _score(card: Card) -> str:
+    return card.calibration.score if card.calibration is not None else calibrate.SCORE

@@ -1,0 +1,163 @@
+"""The cloud daemon's composition root: the registry, three listeners, the supervised round worker and the status socket.
+
+The API process serves; it imports neither flwr nor torch. What learns runs in the worker, what signs in the signer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+
+from cloud import fleet as fleets
+from cloud import mailbox as boxes
+from cloud import registry as registries
+from cloud.blobs import Blobs
+from cloud.config import Settings
+from cloud.database import Database
+from cloud.fleet import Fleet
+from cloud.machines import Machines, machines_app
+from cloud.mailbox import Mailbox
+from cloud.ops import Gauges, ops_app
+from cloud.people import describe, people_app
+from cloud.publish import Repository
+from cloud.registry import Registry
+from cloud.worker import Worker
+from shared import clock
+from shared.access import TokenStore
+from shared.errors import ConfigurationError
+from shared.identity.names import Peer
+from shared.identity.store import Identity
+from shared.identity.tls import people_context, server_context
+from shared.lifecycle import Part, run
+from shared.serving import peer_from_scope, serve
+from shared.status import StatusServer
+
+
+class Cloud:
+    """The daemon.
+
+    Args:
+        settings: cloud.toml.
+        config: the file itself; the worker reads it again.
+    """
+
+    def __init__(self, settings: Settings, config: Path) -> None:
+        self._settings = settings
+        self.database = open_registry(settings)
+        self.blobs = Blobs(settings.state / "blobs")
+        self.registry = Registry(self.database)
+        self.fleet = Fleet(self.database)
+        self.mailbox = Mailbox(self.database, self.blobs)
+        self.worker = Worker(config)
+        self.fingerprint = ""
+        self.ports: dict[str, int] = {}
+
+    def parts(self) -> Sequence[Part]:
+        """Return the daemon's parts in the order they start.
+
+        Raises:
+            ConfigurationError: `terrace cloud init` has not been run.
+            IdentityError: the identity cannot be used.
+        """
+        settings = self._settings
+        if not Repository(settings.repository_folder, settings.repository.keys).exists():
+            raise ConfigurationError(
+                f"there is no release repository in {settings.repository_folder}.", "Run first: terrace cloud init --models DIR --config …"
+            )
+        identity = Identity.load(settings.identity.folder)
+        machines = Machines(
+            mailbox=self.mailbox,
+            fleet=self.fleet,
+            repository=settings.repository_folder,
+            peer_of=self._peer_of,
+            longest_poll_s=settings.regions.longest_poll_s,
+            clock=clock.wall,
+        )
+        tls = people_context(settings.state, ["localhost", "127.0.0.1", settings.people.host], now=clock.wall())
+        self.fingerprint = tls.fingerprint
+        people = people_app(registry=self.registry, fleet=self.fleet, tokens=TokenStore(token_path(settings)), clock=clock.wall)
+        servers = {
+            "regions": serve(
+                machines_app(machines),
+                host=settings.regions.host,
+                port=settings.regions.port,
+                context=server_context(identity, client_tier="region"),
+                key="regions.port",
+            ),
+            "people": serve(people, host=settings.people.host, port=settings.people.port, context=tls.context, key="people.port"),
+            "ops": serve(
+                ops_app(problems=self.problems, gauges=self.gauges), host="127.0.0.1", port=settings.ops.port, context=None, key="ops.port"
+            ),
+        }
+        self._servers = servers
+        status = StatusServer(settings.status_path, self.status)
+        return [self.database, self.blobs, *servers.values(), _Bell(machines), self.worker, status]
+
+    def _peer_of(self, request: Request) -> Peer:
+        return peer_from_scope(request.scope, tier="region", fleet=self._settings.fleet)
+
+    def problems(self) -> list[str]:
+        """Return what keeps the daemon from working."""
+        return [] if self.worker.pid else ["the round worker is not running"]
+
+    def gauges(self) -> Gauges:
+        """Return the figures for /metrics."""
+        regions = self.fleet.regions()
+        rounds = self.registry.rounds()
+        return {
+            "regions": len(regions),
+            "regions_seen_last_minute": sum(clock.wall() - region.seen_at <= 60 for region in regions),
+            "devices": len(self.fleet.devices()),
+            "cases_train": sum(region.cases_train for region in regions),
+            "rounds_done": sum(item.state == "done" for item in rounds),
+            "rounds_failed": sum(item.state == "failed" for item in rounds),
+            "rounds_refused": sum(item.state == "refused" for item in rounds),
+            "worker_restarts": self.worker.restarts,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return what the status socket says."""
+        return {
+            "fleet": self._settings.fleet,
+            "ports": {name: server.port for name, server in self._servers.items()},
+            "people_fingerprint": self.fingerprint,
+            "worker": {"pid": self.worker.pid, "restarts": self.worker.restarts},
+            "rounds": [describe(item, self.registry) for item in self.registry.rounds()[:20]],
+            **self.fleet.summary(),
+        }
+
+
+class _Bell:
+    """A part that tells the long polls when the daemon stops, so that stopping does not wait for them."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    def start(self) -> None:
+        """Nothing rings yet."""
+
+    def stop(self) -> None:
+        """End the long polls."""
+        self._machines.is_stopping.set()
+
+
+def open_registry(settings: Settings) -> Database:
+    """Return the cloud's database with everyone's tables, not yet started."""
+    return Database(settings.registry_path, [registries.SCHEMA, fleets.SCHEMA, boxes.SCHEMA])
+
+
+def token_path(settings: Settings) -> Path:
+    """Return where the tokens of people are stored, hashed."""
+    return settings.state / "tokens.db"
+
+
+def serve_cloud(settings: Settings, config: Path) -> None:
+    """Run the daemon until it is told to stop.
+
+    Raises:
+        TerraceError: a part could not start.
+    """
+    run(Cloud(settings, config).parts(), name="cloud")

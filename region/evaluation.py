@@ -1,0 +1,106 @@
+"""Evaluation in the region: a candidate against the current student, both against the expert's answers, on held-out audit cases.
+
+What leaves are counts per class, per score bin and per unit; units lose their names. Cases of the evaluation split are audit samples
+of units never trained on, so the counts are neither biased by the policy nor flattered by training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from region.cases import StoredCase
+from shared.deferral.scores import SCORES
+from shared.engines.base import Engine
+from shared.engines.onnx import OnnxEngine
+from shared.errors import InputError
+from shared.release.card import Card
+from shared.vision import picture
+from shared.vision.frames import Pixels
+from shared.vision.preprocess import prepare, resize
+from shared.wire.reports import SliceCounts
+
+BATCH = 32
+DEFAULT_SCORE = "margin"
+Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Classes = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The held-out cases: frames uint8 (N, H, W, 3), the expert's classes, and each case's unit as a number."""
+
+    frames: Pixels
+    expert: Classes
+    units: Classes
+
+
+def held_out(cases: Iterable[StoredCase], card: Card) -> HeldOut:
+    """Return the answered cases that can be decoded, at the size the card asks for; units are numbered in order of appearance."""
+    frames, expert, units = [], [], []
+    numbers: dict[tuple[str, str, str], int] = {}
+    for case in cases:
+        if case.answer is None or not 0 <= case.answer.index < len(card.labels):
+            continue
+        try:
+            pixels = picture.decode(case.case.picture)
+        except InputError:
+            continue  # damaged on its way; it is nobody's mistake to count
+        frames.append(resize(pixels[None], height=card.input.height, width=card.input.width)[0])
+        expert.append(case.answer.index)
+        units.append(numbers.setdefault((case.device, case.case.stream, case.case.unit), len(numbers)))
+    shape = (0, card.input.height, card.input.width, 3)
+    return HeldOut(
+        frames=np.stack(frames) if frames else np.empty(shape, np.uint8),
+        expert=np.asarray(expert, np.int64),
+        units=np.asarray(units, np.int64),
+    )
+
+
+def run(path: Path, card: Card, cases: HeldOut, *, threads: int) -> tuple[Classes, Values]:
+    """Run a model over the cases.
+
+    Args:
+        path: the ONNX file.
+        card: its card; says the input and the score.
+        cases: what to run on.
+        threads: of the engine.
+
+    Returns:
+        Predicted class and deferral score of each case.
+
+    Raises:
+        EngineError: the model cannot be loaded or run.
+    """
+    engine: Engine = OnnxEngine(path, threads=threads).load()
+    try:
+        parts = [
+            engine.run(prepare(cases.frames[start : start + BATCH], card.input)) for start in range(0, len(cases.expert), BATCH)
+        ]
+    finally:
+        engine.close()
+    logits = np.concatenate(parts) if parts else np.empty((0, len(card.labels)), np.float32)
+    score = SCORES[card.calibration.score if card.calibration is not None else DEFAULT_SCORE]
+    return logits.argmax(axis=1).astype(np.int64), np.asarray(score(logits), np.float64)
+
+
+def count(predicted: Classes, scores: Values, cases: HeldOut, *, classes: int, edges: Sequence[float]) -> SliceCounts:
+    """Return the counts of one model on the held-out cases; bins count one case per unit, its first, so that units are independent."""
+    right = predicted == cases.expert
+    bins = np.searchsorted(np.asarray(edges, np.float64), scores, side="right")
+    _, drawn = np.unique(cases.units, return_index=True)
+    units = int(cases.units.max()) + 1 if len(cases.units) else 0
+    return SliceCounts(
+        cases=_tally(cases.expert, classes),
+        right=_tally(cases.expert[right], classes),
+        bin_cases=_tally(bins[drawn], len(edges) + 1),
+        bin_wrong=_tally(bins[drawn][~right[drawn]], len(edges) + 1),
+        unit_cases=_tally(cases.units, units),
+        unit_right=_tally(cases.units[right], units),
+    )
+
+
+def _tally(values: np.ndarray[tuple[int, ...], np.dtype[np.int64]], length: int) -> tuple[int, ...]:
+    return tuple(int(number) for number in np.bincount(values, minlength=length)) if length else ()

@@ -1,0 +1,90 @@
+"""What a task means here: the region's limits applied, its vault and replay set used, its engine run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from region import evaluation, training
+from region.config import RegionSettings
+from region.training import Arrays, Job, Outcome, Wish
+from region.vault import Vault
+from shared.errors import FederationError
+from shared.release.card import Card, decode_card
+from shared.wire.reports import Blob, EvaluateTask, EvaluationReply
+
+TIMEOUT_S = 3600.0
+MOST_CASES = 4096
+"""Held-out cases an evaluation takes at most, the newest."""
+
+
+class Tasks:
+    """Does trainings and evaluations.
+
+    Args:
+        settings: region.toml; its training section limits what the cloud asks for.
+        vault: open, read only.
+    """
+
+    def __init__(self, settings: RegionSettings, vault: Vault) -> None:
+        self._settings = settings
+        self._vault = vault
+
+    def train(self, arrays: Arrays, wish: Wish) -> Outcome:
+        """Train from `arrays` on this region's cases, in a child process.
+
+        Raises:
+            FederationError: training is switched off here, or cannot be done.
+        """
+        limits = self._settings.training
+        if not limits.enabled:
+            raise FederationError(f"{self._settings.name} does not take part: training.enabled is false.")
+        bounded = msgspec.structs.replace(
+            wish,
+            steps=min(wish.steps, limits.steps),
+            batch=min(wish.batch, limits.batch),
+            minimum_cases=max(wish.minimum_cases, limits.minimum_cases),
+        )
+        newest = self._vault.database.rows("SELECT coalesce(max(id), 0) FROM cases")[0][0]
+        job = Job(
+            vault=self._settings.vault_path,
+            replay=replay_path(self._settings.state),
+            wish=bounded,
+            learning_rate=limits.learning_rate,
+            threads=limits.threads,
+            nice=limits.nice,
+            last_case=newest,
+        )
+        return training.train(self._settings.state / "training", arrays, job, timeout_s=TIMEOUT_S)
+
+    def evaluate(self, task: EvaluateTask, folder: Path) -> EvaluationReply:
+        """Count how candidate and current student do on the held-out audit cases; no case gives counts of zero.
+
+        Raises:
+            TrustError: a card cannot be read.
+            EngineError: a model cannot be run.
+        """
+        card, current = _card(folder, task.candidate_card), _card(folder, task.current_card)
+        held_out = evaluation.held_out(self._vault.cases(split="evaluation", answered=True, limit=MOST_CASES), card)
+        counts = []
+        for blob, its_card in ((task.candidate, card), (task.current, current)):
+            predicted, scores = evaluation.run(folder / blob.name, its_card, held_out, threads=self._settings.training.threads)
+            counts.append(evaluation.count(predicted, scores, held_out, classes=len(card.labels), edges=task.edges))
+        return EvaluationReply(task=task.task, edges=task.edges, candidate=counts[0], current=counts[1])
+
+
+def replay_path(state: Path) -> Path | None:
+    """Return the replay release that region.models has installed, or None before the first."""
+    folder = state / "models" / "replay"
+    try:
+        release = int(json.loads((folder / "current").read_bytes())["release"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    path = folder / f"{release:06d}" / "replay.npz"
+    return path if path.exists() else None
+
+
+def _card(folder: Path, blob: Blob) -> Card:
+    return decode_card((folder / blob.name).read_bytes())
