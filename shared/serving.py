@@ -203,7 +203,10 @@ def _with_certificate(app: App, certificate: bytes) -> App:
 def _listen(host: str, port: int, key: str) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=256)
+        listener = socket.create_server((host, port), family=family, backlog=256)
+        # accepted connections inherit it; asyncio leaves a listener of protocol 0 alone, and every answer would wait 40 ms for an ACK
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         where = f"port {port} on {host} ({key})"
         if error.errno == errno.EADDRINUSE:
