@@ -204,9 +204,6 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=256)
-        # accepted connections inherit it; asyncio leaves a listener of protocol 0 alone, and every answer would wait 40 ms for an ACK
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
     except OSError as error:
         where = f"port {port} on {host} ({key})"
         if error.errno == errno.EADDRINUSE:
@@ -216,6 +213,9 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
         raise LinkError(
             f"{where} cannot be opened: {error.strerror or error}.", "Correct the host and port in the configuration."
         ) from error
+    # accepted connections inherit it; asyncio leaves sockets of protocol 0 alone, and every answer would wait 40 ms for an ACK
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class _Forward(logging.Handler):
