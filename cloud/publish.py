@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tuf.api.metadata import TargetFile, Targets
+from tuf.api.metadata import TargetFile
 
-from cloud import ceremony
+from cloud import ceremony, rules
 from cloud.keyring import Keyring
 from cloud.metadata import MetadataStore
 from cloud.roles import AUTO, CONFIG, MANUAL, ROLLOUT, SNAPSHOT, TIMESTAMP, Role, role_of
@@ -30,7 +30,7 @@ from cloud.signing import SignRequest, sign_in_process
 from shared.clock import Clock, wall
 from shared.errors import InputError, StorageError, TrustError
 from shared.release import delta, durable
-from shared.release.card import decode_card, target_path
+from shared.release.card import target_path
 from shared.release.desired import ROLES, Desired, decode_desired, encode_desired, rollout_path
 
 Sign = Callable[[SignRequest], bytes]
@@ -119,15 +119,12 @@ class Repository:
             IdentityError: the role's keys are not here.
             StorageError: the disk refuses; nothing has become visible.
         """
-        if role not in ROLES:
-            raise TrustError(f"releases are signed as {' or '.join(ROLES)}, not {role!r}.")
         content = _read(onnx)
-        _check_card(card, model, release, content)
+        rules.check_card(card, model, release, content)
         files = {target_path(model, role, release, "onnx"): content, target_path(model, role, release, "card.json"): card}
         custom: dict[str, dict[str, Any]] = {}
         with self._store.locked():
-            if self.releases(model).get(release, role) != role:
-                raise TrustError(f"release {release} of {model} is published by another role.", "Use the next release number.")
+            rules.check_number(model, role, release, self.releases(model))
             deltas = self._deltas(model, role, release, content, deltas_from)
             for base, data in deltas.items():
                 path = target_path(model, role, release, f"from-{base:06d}.delta")
@@ -162,7 +159,7 @@ class Repository:
         """
         data = encode_desired(desired)
         with self._store.locked():
-            self._check_desired(desired)
+            rules.check_desired(desired, self.desired(desired.fleet), self.targets())
             self._publish(ROLLOUT, {rollout_path(desired.fleet): data}, {}, replace=True)
 
     def desired(self, fleet: str) -> Desired | None:
@@ -229,7 +226,11 @@ class Repository:
         self, role: Role, files: Mapping[str, bytes], custom: Mapping[str, dict[str, Any]], *, replace: bool = False, gates: bytes = b""
     ) -> None:
         signed = self._store.next(role)
-        added = [file for path, content in files.items() if (file := _target(signed, path, content, custom.get(path), replace)) is not None]
+        added = [
+            file
+            for path, content in files.items()
+            if (file := rules.added(signed, path, content, custom.get(path), replace=replace)) is not None
+        ]
         if not added:
             return  # all of it is there already: a redo after a kill
         for file in added:
@@ -261,24 +262,6 @@ class Repository:
                 deltas[base] = data
         return deltas
 
-    def _check_desired(self, desired: Desired) -> None:
-        current = self.desired(desired.fleet)
-        if current is not None and desired.version <= current.version:
-            raise TrustError(f"the desired state of {desired.fleet} has version {current.version}; {desired.version} is not newer.")
-        published = self.targets()
-        for family, model in desired.models.items():
-            named = [(model.role, model.release)] + ([(model.previous_role, model.previous)] if model.previous else [])
-            wanted = [target_path(family, model.role, model.release, f"from-{base:06d}.delta") for base in model.deltas]
-            for role, release in named:
-                files = [target_path(family, role, release, suffix) for suffix in ("onnx", "npz")]
-                wanted += [] if any(path in published for path in files) else files[:1]
-            missing = [path for path in wanted if path not in published]
-            if missing:
-                raise TrustError(f"the desired state names {missing[0]}, which is not published.")
-            before = current.models.get(family) if current else None
-            if before is not None and model.minimum_release < before.minimum_release:
-                raise TrustError(f"the minimum release of {family} is {before.minimum_release} and is never lowered.")
-
     def _file(self, file: TargetFile) -> Path:
         return self.folder / "targets" / file.get_prefixed_paths()[0]
 
@@ -290,26 +273,6 @@ class Repository:
         if _sha256(data) != file.hashes["sha256"]:
             raise StorageError(f"the published file of {file.path} is damaged.", "Restore it from a backup.")
         return data
-
-
-def _target(signed: Targets, path: str, content: bytes, custom: dict[str, Any] | None, replace: bool) -> TargetFile | None:
-    present = signed.targets.get(path)
-    if present is not None and present.hashes["sha256"] == _sha256(content):
-        return None
-    if present is not None and not replace:
-        raise TrustError(f"{path} is published with other content; what is published never changes.", "Use the next release number.")
-    file = TargetFile.from_data(path, content, ["sha256"])
-    if custom:
-        file.unrecognized_fields["custom"] = custom
-    return file
-
-
-def _check_card(data: bytes, model: str, release: int, content: bytes) -> None:
-    card = decode_card(data)
-    if (card.model, card.release) != (model, release):
-        raise TrustError(f"the card is of {card.model} {card.release}, not of {model} {release}.")
-    if card.onnx_sha256 != _sha256(content):
-        raise TrustError(f"the card of {model} {release} does not name the hash of its model file.", "Fill onnx_sha256 when exporting.")
 
 
 def _read(path: Path) -> bytes:

@@ -15,20 +15,17 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta, timezone
-from pathlib import PurePosixPath
-from typing import Any
 
 import typer
 from tuf.api.metadata import Metadata, TargetFile, Targets
 
-from cloud import evidence, graph
+from cloud import evidence, graph, succession
 from cloud.ceremony import SIGNERS_ROOT
 from cloud.keyring import Keyring
 from cloud.roles import AUTO, MANUAL
 from cloud.signing import SignRequest, decode_request
 from shared.clock import wall
 from shared.errors import TerraceError, TrustError
-from shared.release import delta
 from shared.release.card import Card, decode_card, sha256, target_path
 from shared.release.fetch import from_folder
 from shared.release.trust import TrustedClient
@@ -75,7 +72,7 @@ def _current(client: TrustedClient) -> Targets:
 
 
 def _checked(request: SignRequest, client: TrustedClient, signed: Targets) -> list[TargetFile]:
-    model, release, stem = _one_release(request)
+    model, release, stem = succession.one_release([path for path, _ in request.files])
     files = {path: _content(request, path, digest) for path, digest in request.files}
     card, content = files.get(f"{stem}.card.json"), files.get(f"{stem}.onnx")
     if card is None or content is None:
@@ -83,18 +80,11 @@ def _checked(request: SignRequest, client: TrustedClient, signed: Targets) -> li
     known = _published(client, signed, model)
     if release <= max(known, default=0):
         raise TrustError(f"release {release} of {model} is not above those published.")
-    _check_card(decode_card(card), model, release, content, client, known)
+    described = decode_card(card)
+    succession.check_child(described, _parent(described, model, client, known), model=model, release=release, content=content)
     graph.check(content)
     evidence.judge(evidence.decode_evidence(request.gates), model=model, release=release, onnx_sha256=sha256(content))
-    return [_target(path, data, client, known, content, f"{stem}.onnx") for path, data in files.items()]
-
-
-def _one_release(request: SignRequest) -> tuple[str, int, str]:
-    stems = {path.split(".", 1)[0] for path, _ in request.files}
-    parts = PurePosixPath(next(iter(stems))).parts
-    if len(stems) != 1 or len(parts) != 4 or parts[0] != "models" or parts[2] != AUTO.name or not parts[3].isdigit():
-        raise TrustError("a request is for the files of one automatic release.")
-    return parts[1], int(parts[3]), next(iter(stems))
+    return [_target(path, data, client, known, content) for path, data in files.items()]
 
 
 def _content(request: SignRequest, path: str, digest: str) -> bytes:
@@ -115,34 +105,21 @@ def _published(client: TrustedClient, signed: Targets, model: str) -> dict[int, 
     return known
 
 
-def _check_card(card: Card, model: str, release: int, content: bytes, client: TrustedClient, known: dict[int, str]) -> None:
-    if (card.model, card.release, card.onnx_sha256) != (model, release, sha256(content)):
-        raise TrustError("the card does not name its own family, number and model file.")
+def _parent(card: Card, model: str, client: TrustedClient, known: dict[int, str]) -> Card:
     parent = card.lineage.parent
     if parent not in known:
         raise TrustError(f"the card's parent, release {parent}, is not published.")
     path = target_path(model, known[parent], parent, "card.json")
-    before = decode_card(client.read(path, limit_bytes=client.require(path).length))
-    for name in ("labels", "task", "input"):
-        if getattr(card, name) != getattr(before, name):
-            raise TrustError(f"the card's {name} differs from its parent's.", "Such a release is signed by a person, as manual.")
+    return decode_card(client.read(path, limit_bytes=client.require(path).length))
 
 
-def _target(path: str, data: bytes, client: TrustedClient, known: dict[int, str], content: bytes, result: str) -> TargetFile:
-    file = TargetFile.from_data(path, data, ["sha256"])
-    suffix = path.rpartition("/")[2].split(".", 1)[1]
-    if suffix in {"onnx", "card.json"}:
-        return file
-    base = suffix.removeprefix("from-").removesuffix(".delta")
-    if not suffix.startswith("from-") or not base.isdigit() or int(base) not in known:
-        raise TrustError(f"{path} is no file of a release.")
+def _target(path: str, data: bytes, client: TrustedClient, known: dict[int, str], content: bytes) -> TargetFile:
+    base = succession.base_of(path, known)
+    if base is None:
+        return TargetFile.from_data(path, data, ["sha256"])
     model = path.split("/")[1]
-    old_path = target_path(model, known[int(base)], int(base), "onnx")
-    old = client.read(old_path, limit_bytes=LARGEST_MODEL_BYTES)
-    delta.apply(old, data, expect_sha256=sha256(content), limit_bytes=len(content))
-    custom: dict[str, Any] = {"base": int(base), "result": result, "result_sha256": sha256(content)}
-    file.unrecognized_fields["custom"] = custom
-    return file
+    old = client.read(target_path(model, known[base], base, "onnx"), limit_bytes=LARGEST_MODEL_BYTES)
+    return succession.delta_target(path, data, base=base, old=old, content=content)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from edge import selftest
+from edge.choice import choose, delta_base, unless_quarantined
 from edge.model import LoadedModel, ModelSlot
 from edge.schedule import Schedule
 from edge.slots import Record, Slot, Slots
@@ -25,7 +26,7 @@ from shared import clock, log
 from shared.errors import EngineError, ProtocolError, TerraceError, TrustError
 from shared.release import delta
 from shared.release.card import Card, SelfTest
-from shared.release.desired import Wanted, cohort_position, wanted
+from shared.release.desired import Wanted, cohort_position
 from shared.release.trust import TargetInfo, TrustedClient
 from shared.vision.preprocess import prepare
 from shared.wire.messages import UpdateReport
@@ -184,18 +185,14 @@ class Updater:
 
     def _choose(self) -> Wanted | None:
         model = self._trust.desired(self._settings.fleet).models.get(self._settings.family)
-        choice = wanted(model, self._settings.device) if model else None
         current = self._running()
-        if choice is None or (current is not None and current.record.release == choice.release):
-            self._reason = ""
-            return None
-        if choice.release < self._trust.floors().minimum.get(self._settings.family, 0):
-            raise TrustError(f"release {choice.release} is below the lowest this device may run.")
-        info = self._trust.require(choice.path(self._settings.family, "onnx"))
-        if self._slots.is_quarantined(info.sha256):
-            self._reason = f"release {choice.release} is quarantined: {self._slots.quarantined()[info.sha256]}"
-            return None
-        return choice
+        minimum = self._trust.floors().minimum.get(self._settings.family, 0)
+        found = choose(model, device=self._settings.device, running=current.record.release if current else 0, minimum=minimum)
+        if found.wanted is not None:
+            info = self._trust.require(found.wanted.path(self._settings.family, "onnx"))
+            found = unless_quarantined(found, onnx_sha256=info.sha256, quarantined=self._slots.quarantined())
+        self._reason = found.reason
+        return found.wanted
 
     def _running(self) -> Slot | None:
         return self._slots.live() if self._models.current() is not None else None
@@ -234,11 +231,12 @@ class Updater:
         return slot
 
     def _by_delta(self, choice: Wanted, onnx: TargetInfo, current: Slot | None) -> bytes | None:
-        if current is None or current.record.release not in choice.deltas:
+        if current is None:
             return None
         path = choice.path(self._settings.family, f"from-{current.record.release:06d}.delta")
         info = self._trust.target(path)
-        if info is None or info.length >= onnx.length:
+        size = info.length if info else None
+        if info is None or not delta_base(choice, running=current.record.release, delta_bytes=size, full_bytes=onnx.length):
             return None
         try:
             container = self._trust.fetch(path, self._downloads / "delta").read_bytes()
