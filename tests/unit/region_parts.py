@@ -24,7 +24,7 @@ from region.vault import Vault
 from region.worker import ExpertWorker
 from shared.identity.chain import verify_chain
 from shared.identity.store import Identity
-from shared.release.card import Card, InputSpec, Lineage, SelfTest, pack_inputs
+from shared.release.card import Card, InputSpec, Lineage, SelfTest, pack_inputs, sha256
 from shared.vision.picture import encode as encode_picture
 from shared.wire import chunks, topics
 from shared.wire.announce import verify_announcement
@@ -77,12 +77,13 @@ def an_expert(folder: Path, release: int = 1, *, flip: bool = False) -> OnnxExpe
     """A real ONNX expert: class 0 for red pictures, 1 for green ones; flipped the other way round."""
     path = folder / f"{release:06d}.onnx"
     weights = [[0.0, 9.0], [9.0, 0.0], [0.0, 0.0]] if flip else [[9.0, 0.0], [0.0, 9.0], [0.0, 0.0]]
-    path.write_bytes(linear(weights))
+    data = linear(weights)
+    path.write_bytes(data)
     frames = np.zeros((1, 8, 8, 3), np.uint8)
     card = Card(
         model="expert", release=release, labels=("red", "green"), input=InputSpec(width=8, height=8),
         self_test=SelfTest(shape=(1, 8, 8, 3), inputs=pack_inputs(frames), logits=((0.0, 0.0),), tolerance=0.1),
-        lineage=Lineage(parent=0, round=0, recipe="", data="", code="", created_at=0.0),
+        lineage=Lineage(parent=0, round=0, recipe="", data="", code="", created_at=0.0), onnx_sha256=sha256(data),
     )  # fmt: skip
     return OnnxExpert(path, card, threads=1).load()
 

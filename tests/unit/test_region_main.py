@@ -101,7 +101,7 @@ class Online:
             host="localhost", port=site.ports[0], context=client_context(identity, server_tier="region"), client_id=self.device.name,
             on_message=self._message, longest_backoff_s=0.3,
         )  # fmt: skip
-        self.client.subscribe([topics.KEY_ANNOUNCEMENT, topics.down_filter(self.device.name)])
+        self.client.subscribe([topics.KEY_ANNOUNCEMENT, topics.REFRESH, topics.down_filter(self.device.name)])
         self.client.start()
         until(lambda: self.key)
 
