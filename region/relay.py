@@ -100,15 +100,15 @@ class Relay:
         with self._refreshing:
             try:
                 changed = self._refresh()
+                if changed:
+                    log.get("relay").info(CHANGED, version=changed)
+                    self._on_change(changed)  # devices hear of it whether or not the region can follow itself
                 self._on_refresh()
             except TerraceError as error:
                 self.problem = str(error)
                 log.get("relay").warning(STALE, reason=self.problem)
                 return False
         self.problem = ""
-        if changed:
-            log.get("relay").info(CHANGED, version=changed)
-            self._on_change(changed)
         return True
 
     def metadata(self, name: str) -> Path:

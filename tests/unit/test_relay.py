@@ -255,8 +255,10 @@ def test_an_expert_cut_off_half_way_is_finished_later(world: World) -> None:
     publish_expert(world, 1, FIRST)
     file = next((world.repository.folder / "targets" / "models" / "expert").rglob("*.card.json"))
     hidden = file.rename(file.with_suffix(".hidden"))
+    announced = len(world.changes)
     assert not world.relay.refresh()
     assert models.current("expert") is None
+    assert len(world.changes) == announced + 1
     hidden.rename(file)
     assert world.relay.refresh()
     assert models.release("expert") == 1
