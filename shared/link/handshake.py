@@ -2,7 +2,7 @@
 
     NO_KEY   --announcement-->  OPENING   --authentic word-->  OPEN
     OPEN     --hint-->          DOUBTED   --authentic word-->  OPEN
-    DOUBTED  --5 s of silence-> OPENING (new epoch)
+    DOUBTED  --5.2 s silence--> OPENING (new epoch)
     any      --changed announcement, 24 h, spent counter-->  OPENING (new epoch)
 
 Rules, in order:
@@ -24,6 +24,7 @@ from shared.wire.messages import KeyAnnouncement
 from shared.wire.signed import Sign, Verify
 
 OPEN_AGAIN_S = 5.2
+"""A little more than the five seconds in which a region takes one opening; also how long a doubted region may be silent."""
 HINT_EVERY_S = 5.0
 FETCH_EVERY_S = 5.0
 LONGEST_EPOCH_S = 86400.0
@@ -113,7 +114,7 @@ class Handshake:
         """Begin a new epoch where one is due; returns whether it did."""
         if self.announcement is None:
             return False
-        silent = self.state is State.DOUBTED and now - (self._hinted_at or now) >= HINT_EVERY_S
+        silent = self.state is State.DOUBTED and now - (self._hinted_at or now) >= OPEN_AGAIN_S
         if not (silent or is_spent or now - self._opened_at >= LONGEST_EPOCH_S):
             return False
         if wall > self.announcement.not_after:

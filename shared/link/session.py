@@ -122,6 +122,8 @@ class SessionCounts(msgspec.Struct, kw_only=True):
 class _Record:
     """One case's place in both machines."""
 
+    __slots__ = ("chunks", "delivery", "failures", "is_ready", "item", "reply", "sendings", "sent_at")
+
     def __init__(self, item: Waiting) -> None:
         self.item = item
         self.delivery = Delivery.WAITING

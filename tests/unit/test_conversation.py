@@ -181,9 +181,9 @@ def test_a_hint_repeats_the_opening_and_only_silence_makes_a_new_epoch() -> None
     conversation.heard(region.say(Credit(limit=9)), now=11.0)
     assert not conversation.renew(now=16.0, wall=WALL), "the region spoke: the hint was forged"
     conversation.hinted(20.0)
-    assert not conversation.renew(now=24.9, wall=WALL)
-    assert conversation.renew(now=25.0, wall=WALL)
-    assert drain(conversation, payloads, 25.0)[0].data != first.data
+    assert not conversation.renew(now=25.1, wall=WALL)
+    assert conversation.renew(now=25.2, wall=WALL)
+    assert drain(conversation, payloads, 25.2)[0].data != first.data
 
 
 def test_a_flood_of_hints_is_one_hint_in_five_seconds() -> None:
