@@ -43,16 +43,14 @@ class HandOver:
                 self._hard.append(inferred)
             self._ready.notify()
 
-    def take(self, timeout_s: float) -> Inferred | None:
-        """Wait for a frame; None after the time-out or when closed and empty."""
+    def take(self, limit: int, timeout_s: float) -> list[Inferred]:
+        """Wait for frames and take up to `limit` of them, best first; empty after the time-out or when closed and empty."""
         with self._ready:
             if not self._audit and not self._hard and not self._closed:
                 self._ready.wait(timeout_s)
-            if self._audit:
-                return self._audit.popleft()
-            if self._hard:
-                return self._hard.pop(max(range(len(self._hard)), key=self._value))
-            return None
+            taken = [self._audit.popleft() for _ in range(min(limit, len(self._audit)))]
+            self._hard.sort(key=lambda one: one.decision.value)
+            return taken + [self._hard.pop() for _ in range(min(limit - len(taken), len(self._hard)))]
 
     def close(self) -> None:
         """Wake whoever waits; what is there may still be taken."""

@@ -1,7 +1,8 @@
 r"""The edge agent's composition root: the only file here that names concrete classes and says how they meet.
 
     streams -> newest frames -> pipeline -> settler -> event file
-                                        \-> hand-over -> case writer -> spool
+                                        \-> hand-over -> case writer -> spool -> uplink -> region -> settler
+    relay -> updater -> model slot -> pipeline
 
 What may come late comes late: without a model frames wait (and the status says so), without a region answers stay local, a stream
 whose source fails is tried again. What is wrong in the configuration, the identity or on the disk stops the start.
@@ -9,11 +10,11 @@ whose source fails is tried again. What is wrong in the configuration, the ident
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge.config import EdgeSettings, StreamSettings
+from edge.counters import Served
 from edge.handover import HandOver
 from edge.model import MakeEngine, ModelSlot, open_model
 from edge.newest import NewestFrames
@@ -22,22 +23,31 @@ from edge.outputs import EventFile
 from edge.pipeline import Pipeline
 from edge.report import Reporter
 from edge.settling import Settler
+from edge.slots import Slots
 from edge.sources.base import Source
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
 from edge.sources.stream import StreamThread
 from edge.sources.video import VideoSource
 from edge.spooling import CaseWriter
+from edge.swap import Service
+from edge.updater import Updater, UpdaterSettings
+from edge.uplink import Uplink, UplinkSettings
 from shared import config, lifecycle, log
-from shared.errors import ConfigurationError, IdentityError, StorageError
+from shared.errors import ConfigurationError, IdentityError, LinkError, StorageError
 from shared.hwprofile import shelf
 from shared.hwprofile.engine import engine_maker
 from shared.identity.store import Identity
 from shared.lifecycle import Part
+from shared.link.https import HttpsClient
 from shared.link.spool import Spool
+from shared.release.fetch import from_https
+from shared.release.trust import TrustedClient
 from shared.status import StatusServer
 
 NAME = "edge"
+LARGEST_KEY_BYTES = 1 << 16
+NO_ROOT = "no_release_root"
 
 
 def load_settings(path: Path) -> EdgeSettings:
@@ -75,6 +85,18 @@ def make_source(stream: StreamSettings) -> Source:
     if stream.kind == "video":
         return VideoSource(stream.path, stream.units_file)
     return ReplaySource(stream.path) if stream.kind == "replay" else FolderSource(stream.path)
+
+
+def relay_key(relay: HttpsClient) -> bytes:
+    """Fetch the region's signed key announcement from its relay.
+
+    Raises:
+        LinkError: the relay cannot be reached or has none.
+    """
+    answer = relay.get("/v1/key", timeout_s=10, limit_bytes=LARGEST_KEY_BYTES)
+    if answer.status != 200:
+        raise LinkError(f"the relay answered {answer.status} to a request for its key.")
+    return answer.body
 
 
 def make_engine(settings: EdgeSettings) -> tuple[MakeEngine, int]:
@@ -120,24 +142,28 @@ class Agent:
 
     Args:
         settings: edge.toml.
+        identity: the device's.
     """
 
-    def __init__(self, settings: EdgeSettings) -> None:
+    def __init__(self, settings: EdgeSettings, identity: Identity) -> None:
         self._settings = settings
         make, batch = make_engine(settings)
         self._make_engine = make
+        self._relay = HttpsClient(identity, settings.link.relay_url)
         self._spool = Spool(settings.spool_path, settings.state / "spool.key", settings.spool.capacity_mb << 20)
         self._frames, self._models = NewestFrames(), ModelSlot()
         self._events = EventFile(settings.outputs.file)
         self._settler = Settler(self._events)
         self._hand_over = HandOver()
-        self._audit_key = os.urandom(32)
-        self._writer = CaseWriter(frames=self._hand_over, pictures=settings.picture, offer=self._offer, bind=self._settler.bind)
+        self._uplink = self._make_uplink(identity)
+        self._writer = CaseWriter(
+            frames=self._hand_over, pictures=settings.picture, offer=self._uplink.offer_many, bind=self._settler.bind
+        )
         self._pipeline = Pipeline(
             frames=self._frames,
             models=self._models,
             policy=settings.policy,
-            audit_key=lambda: self._audit_key,
+            audit_key=self._uplink.audit_key,
             settler=self._settler,
             hand_over=self._hand_over,
             streams=[stream.name for stream in settings.streams],
@@ -155,7 +181,10 @@ class Agent:
             writer=self._writer,
             events=self._events,
             spool=self._spool,
+            link=self._uplink,
         )
+        self._updater = self._make_updater()
+        self._reporter.updater = self._updater
 
     def parts(self) -> Sequence[Part]:
         """Return what is started, in order; it is stopped in the opposite order."""
@@ -163,15 +192,54 @@ class Agent:
             self._events,
             self._settler,
             self._spool,
+            self._uplink,
             self._writer,
+            *([self._updater] if self._updater else []),
             FirstModel(self._settings.model.path, self._models, self._make_engine),
             self._pipeline,
             StatusServer(self._settings.state / "status.sock", self._reporter.status),
             *self._streams,
         ]
 
-    def _offer(self, payload: bytes, is_audit: bool, value: float) -> int | None:
-        return self._spool.append(payload, is_audit=is_audit, value=value)
+    def _make_uplink(self, identity: Identity) -> Uplink:
+        link = self._settings.link
+        return Uplink(
+            settings=UplinkSettings(host=link.host, port=link.port, suite=link.suite),
+            identity=identity,
+            spool=self._spool,
+            state=self._settings.state,
+            telemetry=lambda: self._reporter.telemetry(),  # noqa: PLW0108 - the reporter is made later, from what is made here
+            on_answer=self._settler.answer,
+            on_refresh=lambda: self._updater.refresh() if self._updater else None,
+            fetch_key=lambda: relay_key(self._relay),
+        )
+
+    def _make_updater(self) -> Updater | None:
+        """Return the updater, None where the device was given no release root: then it keeps the model it has, and says so."""
+        settings = self._settings
+        try:
+            root = settings.release_root.read_bytes()
+        except OSError as error:
+            self._reporter.why_no_updates = f"no releases are taken: the release root {settings.release_root} cannot be read: {error}"
+            log.get(NAME).warning(NO_ROOT, file=str(settings.release_root), reason=str(error))
+            return None
+        update = settings.update
+        return Updater(
+            UpdaterSettings(
+                device=settings.device, fleet=settings.fleet, interval_s=update.interval_s, probation_frames=update.probation_frames
+            ),
+            trust=TrustedClient(settings.state / "trust", bootstrap_root=root, fetch=from_https(self._relay.get)),
+            slots=Slots(settings.state / "slots"),
+            models=self._models,
+            load=lambda onnx, card: open_model(onnx, card, self._make_engine),
+            service=self._service,
+            report=self._uplink.report,
+            downloads=settings.state / "downloads",
+        )
+
+    def _service(self, release: int) -> Service:
+        served = self._pipeline.served.get(release, Served())
+        return Service(frames=served.frames, failures=served.failures, deferred=served.deferred)
 
     def _make_streams(self) -> list[StreamThread]:
         numbers = FrameNumbers(self._settings.state / "frames.json")
@@ -191,10 +259,10 @@ def run(path: Path) -> None:
     """
     log.configure()
     settings = load_settings(path)
-    load_identity(settings)
+    identity = load_identity(settings)
     try:
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         message = f"the state folder {settings.state} cannot be made: {error}."
         raise StorageError(message, "Set `state` to a folder you may write.") from error
-    lifecycle.run(Agent(settings).parts(), name=NAME)
+    lifecycle.run(Agent(settings, identity).parts(), name=NAME)

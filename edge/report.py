@@ -43,6 +43,7 @@ class Reporter:
         writer: the spool's writer.
         events: the event file.
         spool: the spool.
+        link: the uplink.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Reporter:
         writer: CaseWriter,
         events: EventFile,
         spool: Spool,
+        link: Tells,
     ) -> None:
         self._settings = settings
         self._streams = streams
@@ -69,7 +71,7 @@ class Reporter:
         self._writer = writer
         self._events = events
         self._spool = spool
-        self.link: Tells | None = None
+        self._link = link
         self.updater: Tells | None = None
         self.why_no_updates = ""
 
@@ -84,7 +86,7 @@ class Reporter:
             "model": {"engine": model.engine.name if model else "", "waiting_for_first": model is None, "reason": self._pipeline.reason},
             "update": self.updater.status() if self.updater else nothing,
             "streams": {stream.name: self._stream(stream) for stream in self._streams},
-            "link": self.link.status() if self.link else {"connected": False},
+            "link": self._link.status(),
             "spool": self._spool_status(),
             "events": {"written": self._events.written, "lost": self._events.lost, "failing": self._events.failing},
             "answers": {
@@ -102,20 +104,17 @@ class Reporter:
         }
 
     def telemetry(self) -> Telemetry:
-        """Return what goes to the region every few seconds."""
-        model, counts = self._models.current(), self._spool.counts()
+        """Return what goes to the region every few seconds; what spool and link know better, the uplink fills in."""
+        model = self._models.current()
         update: Mapping[str, Any] = self.updater.status() if self.updater else {}
-        link: Mapping[str, Any] = self.link.status() if self.link else {}
         return Telemetry(
             at=clock.wall(),
-            floor=self._spool.floor(),
+            floor=0,
             release=model.card.release if model else 0,
             update_state=str(update.get("state", "none")),
             streams=tuple(self._counts(stream) for stream in self._streams),
-            spool_cases=counts.waiting_count,
-            spool_bytes=counts.waiting_bytes,
-            evicted=counts.evicted,
-            cases_sent=int(link.get("cases_sent", 0)),
+            spool_cases=0,
+            spool_bytes=0,
             latency_ms_p50=self._pipeline.latency.percentile_ms(0.5),
         )
 
@@ -138,12 +137,12 @@ class Reporter:
         return {**counts, "failed": failed, "corrupt": state.corrupt, "state": state.state, "reason": state.reason}
 
     def _spool_status(self) -> dict[str, Any]:
-        counts = self._spool.counts()
+        cases, size = self._spool.occupancy()
         return {
-            "cases": counts.waiting_count,
-            "bytes": counts.waiting_bytes,
-            "evicted": counts.evicted,
-            "spooled": counts.spooled,
+            "cases": cases,
+            "bytes": size,
+            "evicted": self._spool.evicted(),
+            "spooled": self._writer.spooled,
             "handing_over": len(self._hand_over),
             "dropped_before_spool": self._hand_over.dropped_hard + self._hand_over.dropped_audit,
             "not_spooled": self._writer.failed + self._writer.refused,

@@ -7,7 +7,7 @@ is counted, and its frame's event becomes final at the deadline.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge.config import PictureSettings
 from edge.events import Inferred
@@ -15,13 +15,15 @@ from edge.handover import HandOver
 from edge.waiting import Key
 from shared import log
 from shared.deferral.policy import Action
-from shared.errors import TerraceError
+from shared.link.spool import NewCase
 from shared.vision import picture
 from shared.wire.messages import Case, encode
 
 NOT_SPOOLED = "case_not_spooled"
-Offer = Callable[[bytes, bool, float], "int | None"]
-"""Stores a case durably and offers it to the region: payload, is it an audit sample, its value; returns its sequence."""
+GROUP = 16
+"""Cases that share one transaction at most: a synced transaction costs milliseconds, however many cases are in it."""
+Offer = Callable[[Sequence[NewCase]], "tuple[int | None, ...]"]
+"""Stores a group of cases durably and offers them to the region; returns their sequences, None for one that had to give way."""
 
 
 class CaseWriter:
@@ -30,7 +32,7 @@ class CaseWriter:
     Args:
         frames: where the frames wait.
         pictures: codec and quality.
-        offer: stores a case.
+        offer: stores a group of cases.
         bind: told the sequence of each stored case's frame.
     """
 
@@ -57,27 +59,30 @@ class CaseWriter:
 
     def _run(self) -> None:
         while True:
-            inferred = self._frames.take(timeout_s=1.0)
-            if inferred is not None:
-                self._write(inferred)
+            group = self._frames.take(GROUP, timeout_s=1.0)
+            if group:
+                self._write(group)
             elif self._stopping:
                 return
 
-    def _write(self, inferred: Inferred) -> None:
-        is_audit = inferred.decision.action is Action.AUDIT
+    def _write(self, group: Sequence[Inferred]) -> None:
         try:
-            payload = encode(make_case(inferred, self._pictures))
-            sequence = self._offer(payload, is_audit, inferred.decision.value)
-        except TerraceError as error:
-            self.failed += 1
-            log.get("cases").warning(NOT_SPOOLED, stream=inferred.frame.stream, frame=inferred.frame.number, reason=error.message)
+            sequences = self._offer([self._new_case(inferred) for inferred in group])
+        except Exception as error:  # noqa: BLE001 - whatever fails here costs these cases; the next ones are tried again
+            self.failed += len(group)
+            log.get("cases").warning(NOT_SPOOLED, frames=[inferred.key for inferred in group], reason=str(error))
             return
-        if sequence is None:
-            self.refused += 1
-            return
-        self.spooled += 1
-        if not is_audit:
-            self._bind(sequence, inferred.key)
+        for inferred, sequence in zip(group, sequences, strict=True):
+            if sequence is None:
+                self.refused += 1
+                continue
+            self.spooled += 1
+            if inferred.decision.action is Action.DEFER:
+                self._bind(sequence, inferred.key)
+
+    def _new_case(self, inferred: Inferred) -> NewCase:
+        payload = encode(make_case(inferred, self._pictures))
+        return NewCase(payload=payload, is_audit=inferred.decision.action is Action.AUDIT, value=inferred.decision.value)
 
 
 def make_case(inferred: Inferred, pictures: PictureSettings) -> Case:

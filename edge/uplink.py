@@ -1,8 +1,8 @@
-"""The device's link to its region: spool -> session -> envelope -> MQTT, and the region's words back. One thread, and the adapter's.
+"""The device's link to its region: spool -> conversation -> MQTT, and the region's words back. One thread, and the adapter's.
 
 `offer` makes a case durable on the caller's thread and returns; everything else happens on the uplink's own thread, whose loop
-reads: take what came, keep the epoch, send, delete what is confirmed, wait. Decisions are the session's and the handshake's; here
-they meet the spool, the clock and the broker. Nothing the region or the broker does stops the device.
+reads: take what came, keep the epoch, send, delete what is confirmed, wait. What is decided is the conversation's; here it meets
+the spool, the clock and the broker. Nothing the region or the broker does stops the device.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ from shared.errors import ProtocolError, StorageError, TerraceError
 from shared.identity.chain import verify_chain
 from shared.identity.store import Identity
 from shared.identity.tls import client_context, peer_of_connection
-from shared.link.downlink import Downlink, Word
-from shared.link.handshake import Handshake, State
+from shared.link.conversation import Conversation
+from shared.link.handshake import Handshake
 from shared.link.mqtt import MqttClient
 from shared.link.retention import Waiting
 from shared.link.serial import SerialFile
-from shared.link.session import Send, Session
+from shared.link.session import Session
 from shared.link.spool import NewCase, Spool
 from shared.wire import topics
-from shared.wire.chunks import CHUNK_BYTES, split
-from shared.wire.compression import compress
-from shared.wire.envelope import OVERHEAD_BYTES, SEALS_PER_EPOCH, Sealer
-from shared.wire.messages import Answer, Credit, Kind, Receipt, Telemetry, UpdateReport, encode
+from shared.wire.chunks import CHUNK_BYTES
+from shared.wire.envelope import OVERHEAD_BYTES
+from shared.wire.messages import Answer, Telemetry, UpdateReport, encode
 
-EPOCH_BEGUN, ANNOUNCEMENT_REFUSED, STEP_FAILED = "epoch_begun", "key_announcement_refused", "uplink_step_failed"
+ANNOUNCEMENT_REFUSED, STEP_FAILED = "key_announcement_refused", "uplink_step_failed"
 LARGEST_DOWN_BYTES = 64 << 10
 LONGEST_INBOX = 1024
 REPORT_EVERY_S = 30.0
@@ -90,22 +89,11 @@ class Uplink:
         self._fetcher = None if fetch_key is None else Fetcher(fetch_key, lambda data: self._arrived(topics.KEY_ANNOUNCEMENT, data))
         self._log = log.get("uplink")
         self._session = Session(random=random.SystemRandom().random)
-        self._handshake = Handshake(
-            device=self._device,
-            region=identity.peer.region,
-            suite=settings.suite,
-            chain=identity.chain,
-            signer=identity.sign,
-            verify=lambda chain: verify_chain(chain, anchors=identity.anchors, tier="region", now=clock.wall()),
-            random=os.urandom,
-        )
+        self._conversation = Conversation(handshake=make_handshake(identity, settings.suite), session=self._session)
         self._serial = SerialFile(state / f"key-serial.{identity.peer.region}")
         self._reports = Reports(state / "reports.bin")
         self._reported_at = float("-inf")
         self._provisional_audit_key = os.urandom(32)
-        self._sealer: Sealer | None = None
-        self._downlink: Downlink | None = None
-        self._chunks: tuple[int, list[bytes]] = (0, [])
         self._confirmed: set[int] = set()
         self._inbox: deque[tuple[str, bytes]] = deque(maxlen=LONGEST_INBOX)
         self._states: deque[bool] = deque()
@@ -125,10 +113,8 @@ class Uplink:
             StorageError: the state folder cannot be read.
         """
         context = client_context(self._identity, server_tier="region")
-        self._handshake.begin(spool_id=self._spool.spool_id, lowest_serial=self._serial.read())
+        self._conversation.begin(self._spool.waiting(), spool_id=self._spool.spool_id, lowest_serial=self._serial.read())
         self._reports.start()
-        for item in self._spool.waiting():
-            self._session.add(item)
         self._mqtt = self._new_client(context)
         self._mqtt.subscribe([topics.down_filter(self._device), topics.KEY_ANNOUNCEMENT, topics.REFRESH])
         self._mqtt.start()
@@ -174,15 +160,13 @@ class Uplink:
 
     def audit_key(self) -> bytes:
         """Return the key of the audit choice: the current epoch's, or a provisional one before the first epoch."""
-        opening = self._handshake.opening
-        return opening.keys.audit if opening is not None else self._provisional_audit_key
+        return self._conversation.audit_key or self._provisional_audit_key
 
     def status(self) -> dict[str, Any]:
         """Return the link's figures; `bytes_sent` counts MQTT payload bytes of all kinds."""
         counts = self._session.counts
         return {
-            "connected": self._is_connected() and self._handshake.state is State.OPEN,
-            "state": self._handshake.state.value,
+            "connected": self._is_connected() and self._conversation.is_open,
             "bytes_sent": self._bytes_sent,
             "cases_sent": counts.cases_sent,
             "receipts": counts.receipts,
@@ -192,7 +176,7 @@ class Uplink:
             "timeouts": counts.timeouts,
             "in_flight": self._session.in_flight,
             "round_trip_ms": round(self._session.round_trip_s * 1000, 3),
-            "dropped": dict(self._dropped),
+            "dropped": dict(self._dropped + self._conversation.ignored),
             "error": "" if self._mqtt is None or self._is_connected() else self._mqtt.last_error,
         }
 
@@ -214,22 +198,20 @@ class Uplink:
 
     def _pause(self, now: float) -> float:
         """Return how long nothing can be done unless something comes: messages, cases and room all wake the loop."""
-        if self._sealer is None or self._mqtt is None or not self._mqtt.has_room(CHUNK_BYTES + OVERHEAD_BYTES):
+        at = self._conversation.wake_at(now)
+        if at is None or not self._has_room():
             return _LONGEST_PAUSE_S
-        return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, self._session.wake_at(now) - clock.monotonic()))
+        return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, at - clock.monotonic()))
 
     def _take_offered(self) -> None:
         while self._offered:
             items, evicted = self._offered.popleft()
-            for item in items:
-                self._session.add(item)
-            self._session.forget(evicted)
+            self._conversation.offered(items, evicted=evicted)
 
     def _take_states(self) -> None:
         while self._states:
             self._states.popleft()
-            self._session.reset()
-            self._handshake.reconnected()
+            self._conversation.reconnected()
 
     def _take_messages(self, now: float) -> None:
         while self._inbox:
@@ -244,98 +226,37 @@ class Uplink:
 
     def _take(self, topic: str, payload: bytes, now: float) -> None:
         if topic == topics.KEY_ANNOUNCEMENT:
-            self._take_announcement(payload, now)
+            self._serial.write(self._conversation.announced(payload, now=now, wall=clock.wall()))
         elif topic == topics.down(self._device, "hint"):
-            self._handshake.hinted(now)
+            self._conversation.hinted(now)
         elif topic == topics.REFRESH:
             if self._on_refresh is not None:
                 self._on_refresh()
-        elif self._downlink is None:
-            self._dropped["no epoch"] += 1
         else:
-            word = self._downlink.take(payload)
-            if self._handshake.heard() and self._handshake.openings_sent > 1:
-                self._session.reset()  # what was sent before the region knew the epoch is lost
-            if word is not None:
-                self._take_word(word, now)
-
-    def _take_announcement(self, payload: bytes, now: float) -> None:
-        if self._handshake.announced(payload, now=now, wall=clock.wall()):
-            self._begin_epoch()
-        self._serial.write(self._handshake.serial)
-
-    def _take_word(self, word: Word, now: float) -> None:
-        if isinstance(word, Receipt):
-            if (word.vault_id, word.spool_id) != (self._handshake.vault_id, self._spool.spool_id):
-                self._dropped["receipt of another vault or spool"] += 1
-                return
-            self._confirmed.update(self._session.stored(word.ranges, now=now))
-            self._session.credit(word.credit)
-        elif isinstance(word, Answer):
-            if word.spool_id == self._spool.spool_id and self._session.answered(word.sequence):
-                self._on_answer(word)
-        elif isinstance(word, Credit):
-            self._session.credit(word.limit)
-        else:
-            self._dropped[f"command {word.name[:40]}"] += 1
+            stored, answer = self._conversation.heard(payload, now=now)
+            self._confirmed.update(stored)
+            if answer is not None:
+                self._on_answer(answer)
 
     def _keep_epoch(self, now: float) -> None:
-        is_spent = self._sealer is not None and self._sealer.counter >= SEALS_PER_EPOCH
-        if self._handshake.renewed(now=now, wall=clock.wall(), is_spent=is_spent):
-            self._begin_epoch()
-        if not self._is_connected():
-            return
-        if self._handshake.wants_key(now):
+        self._conversation.renew(now=now, wall=clock.wall())
+        if self._is_connected() and self._conversation.wants_key(now):
             self._fetch()
-        data = self._handshake.open_to_send(now)
-        if data is not None:
-            self._publish("open", data)
-
-    def _begin_epoch(self) -> None:
-        opening = self._handshake.opening
-        if opening is not None:
-            self._sealer = Sealer(opening.keys, epoch=opening.epoch_id, suite=opening.suite)
-            self._downlink = Downlink(opening)
-            self._session.begin_epoch()
-            self._log.info(EPOCH_BEGUN, epoch=f"{opening.epoch_id:016x}", suite=opening.suite)
 
     def _send(self, now: float) -> None:
-        sealer, mqtt = self._sealer, self._mqtt
-        if sealer is None or mqtt is None:
-            return
         if now - self._reported_at >= REPORT_EVERY_S and self._is_connected():
             self._reported_at = now
             for report in self._reports.all():
-                self._session.control(encode(report))
-        while mqtt.has_room(CHUNK_BYTES + OVERHEAD_BYTES) and sealer.counter < SEALS_PER_EPOCH:
-            send = self._session.next(now, counter=sealer.counter)
-            if send is None:
+                self._conversation.control(encode(report))
+        while self._has_room():
+            outgoing = self._conversation.next(now, read=self._spool.read, telemetry=self._full_telemetry)
+            if outgoing is None:
                 return
-            if send.kind is Kind.CASE:
-                self._send_chunk(sealer, send)
-            else:
-                self._send_whole(sealer, send)
+            self._publish(outgoing.kind, outgoing.data)
 
-    def _send_chunk(self, sealer: Sealer, send: Send) -> None:
-        if self._chunks[0] != send.sequence or send.index == 0:
-            payload = self._spool.read(send.sequence)
-            if payload is None:
-                self._session.forget([send.sequence])  # evicted, or its row is damaged
-                return
-            self._chunks = (send.sequence, split(payload))
-        part = self._chunks[1][send.index]
-        self._publish("case", sealer.seal(Kind.CASE, part, sequence=send.sequence, index=send.index, count=send.count))
-
-    def _send_whole(self, sealer: Sealer, send: Send) -> None:
-        payload = encode(self._full_telemetry()) if send.kind is Kind.TELEMETRY else send.payload
-        codec, coded = compress(send.kind, payload)
-        parts = split(coded)
-        for index, part in enumerate(parts):
-            self._publish("control", sealer.seal(send.kind, part, index=index, count=len(parts), codec=codec))
-
-    def _full_telemetry(self) -> Telemetry:
+    def _full_telemetry(self) -> bytes:
         cases, size = self._spool.occupancy()
-        return msgspec.structs.replace(
+        telemetry = msgspec.structs.replace(
             self._telemetry(),
             floor=self._spool.floor(),
             spool_cases=cases,
@@ -343,6 +264,7 @@ class Uplink:
             evicted=self._spool.evicted(),
             cases_sent=self._session.counts.cases_sent,
         )
+        return encode(telemetry)
 
     def _publish(self, kind: str, data: bytes) -> None:
         """Publish; what cannot be published now was lost on the way, like anything that a broker loses, and is sent again."""
@@ -393,3 +315,19 @@ class Uplink:
 
     def _is_connected(self) -> bool:
         return self._mqtt is not None and self._mqtt.is_connected
+
+    def _has_room(self) -> bool:
+        return self._mqtt is not None and self._mqtt.has_room(CHUNK_BYTES + OVERHEAD_BYTES)
+
+
+def make_handshake(identity: Identity, suite: int) -> Handshake:
+    """Return the handshake of a device with its own region."""
+    return Handshake(
+        device=identity.peer.common_name,
+        region=identity.peer.region,
+        suite=suite,
+        chain=identity.chain,
+        signer=identity.sign,
+        verify=lambda chain: verify_chain(chain, anchors=identity.anchors, tier="region", now=clock.wall()),
+        random=os.urandom,
+    )

@@ -48,7 +48,7 @@ KEEP_ALIVE_S = 75
 GRACE_S = 3
 """Seconds running requests get when the server stops; long polls are cut then."""
 START_S = 15.0
-CONNECTIONS = 512
+CONNECTIONS = 1000
 """Connections and requests at a time; what is above gets status 503."""
 SERVER_EVENT = "http_server"
 

@@ -8,10 +8,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared.link.conversation import Conversation, Outgoing
 
 from shared.errors import IdentityError, ProtocolError, TrustError
 from shared.link import handshake as handshakes
+from shared.link.conversation import Conversation, Outgoing
 from shared.link.downlink import Downlink
 from shared.link.handshake import Handshake, State
 from shared.link.retention import Waiting

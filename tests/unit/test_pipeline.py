@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edge.waiting import Waiting
 from shared.deferral.policy import Action, Decision
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, StorageError, TrustError
+from shared.link.spool import NewCase
 from shared.vision import picture
 from shared.wire.messages import Answer, Case, Prediction, decode
 from tests.unit.edge_parts import WEIGHTS, colour, frame, load, until, write_release
@@ -55,11 +57,12 @@ class Device:
         )
         self.parts: list[Any] = [self.output, self.settler, self.writer, self.pipeline]
 
-    def _offer(self, payload: bytes, is_audit: bool, value: float) -> int | None:
+    def _offer(self, cases: Sequence[NewCase]) -> tuple[int | None, ...]:
         if self.offer_fails:
             raise StorageError("the disk is full.")
-        self.cases.append(decode(Case, payload))
-        return len(self.cases)
+        first = len(self.cases) + 1
+        self.cases += [decode(Case, case.payload) for case in cases]
+        return tuple(range(first, len(self.cases) + 1))
 
     def __enter__(self) -> "Device":
         for part in self.parts:
@@ -271,8 +274,8 @@ def test_the_hand_over_keeps_the_most_valuable_and_counts_the_rest(offers: list[
     for number, (value, audit) in enumerate(offers):
         place.offer(_inferred(number, value, Action.AUDIT if audit else Action.DEFER))
     taken = []
-    while (one := place.take(0.0)) is not None:
-        taken.append(one)
+    while some := place.take(3, 0.0):
+        taken += some
     assert len(taken) == min(capacity, len(offers))
     assert len(taken) + place.dropped_hard + place.dropped_audit == len(offers)
     audits = sum(audit for _, audit in offers)

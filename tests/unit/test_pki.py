@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,7 @@ def test_revoking_by_name_and_by_serial(tmp_path: Path) -> None:
     assert numbers[0].crl_number < numbers[1].crl_number
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the program openssl is not installed")
 def test_openssl_refuses_a_revoked_device_by_the_same_list(tmp_path: Path) -> None:
     made = fleet(tmp_path / "a")
     good, bad = (made.issue_device("region-1", name, destination=tmp_path / name) for name in ("edge-1", "edge-2"))

@@ -1,0 +1,148 @@
+"""`terrace cloud release`: what is published, whether it verifies, and the operator's steps of a rollout. Mounted by cloud.cli."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from cloud import inspection, rollout
+from cloud.config import Settings, read
+from cloud.publish import Repository
+from shared.errors import InputError, TrustError
+from shared.release.card import target_path
+from shared.release.desired import Desired
+
+app = typer.Typer(no_args_is_help=True, help="Look at published releases and move the fleet between them.")
+Config = Annotated[Path, typer.Option("--config", help="The cloud's configuration file.")]
+Family = Annotated[str, typer.Option(help="The model family.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One published release, its bytes, and the bytes of its deltas by base release."""
+
+    family: str
+    release: int
+    role: str
+    bytes: int
+    deltas: dict[int, int]
+    desired: bool
+
+
+@app.command("list")
+def list_releases(config_path: Config, as_json: AsJson = False) -> None:
+    """List every published release with its size, its deltas and what the fleet is asked to run."""
+    settings, repository = _open(config_path)
+    sizes, desired = repository.targets(), repository.desired(settings.fleet)
+    families = sorted({path.split("/")[1] for path in sizes if path.startswith("models/")})
+    rows = [row for family in families for row in _rows(repository, family, sizes, desired)]
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "version": repository.version(),
+                    "desired_version": desired.version if desired else 0,
+                    "releases": msgspec.to_builtins(rows, str_keys=True),
+                }
+            )
+        )
+        return
+    for row in rows:
+        deltas = ", ".join(f"from {base}: {size:,} B" for base, size in row.deltas.items()) or "no deltas"
+        mark = " <- desired" if row.desired else ""
+        typer.echo(f"{row.family} {row.release} ({row.role}): {row.bytes:,} B, {deltas}{mark}")
+
+
+@app.command()
+def verify(config_path: Config, root: Annotated[Path | None, typer.Option(help="A root.json to start from.")] = None) -> None:
+    """Check the whole repository from a root of trust, as a device would, and rebuild every delta."""
+    settings, repository = _open(config_path)
+    found = inspection.verify(repository, settings.fleet, root=_read_root(root) if root else repository.root())
+    desired = f"desired state {found.desired.version}" if found.desired else "no desired state"
+    typer.echo(f"version {found.version}: {found.files} files, {found.models} models, {found.deltas} deltas and {desired} verify.")
+
+
+@app.command("rollout")
+def start_rollout(
+    release: int,
+    config_path: Config,
+    family: Family = "student",
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the devices that may run it.")] = 1.0,
+) -> None:
+    """Ask the fleet, or a share of it, to run a release; for the release that is being rolled out, widen its share."""
+    settings, repository = _open(config_path)
+    before = repository.desired(settings.fleet)
+    if before is not None and family in before.models and before.models[family].release == release:
+        after = rollout.widen(before, family, share)
+    else:
+        role = _role(repository, family, release)
+        names = repository.targets()
+        deltas = [n for n in repository.releases(family) if target_path(family, role, release, f"from-{n:06d}.delta") in names]
+        salt = secrets.token_hex(16)
+        after = rollout.follow(
+            before, fleet=settings.fleet, family=family, release=release, role=role, deltas=deltas, salt=salt, share=share
+        )
+    repository.set_desired(after)
+    typer.echo(f"desired state {after.version}: {family} {release} for {share:.0%} of {settings.fleet}.")
+
+
+@app.command()
+def back(
+    config_path: Config, family: Family = "student", release: Annotated[int, typer.Option(help="Default: the one before.")] = 0
+) -> None:
+    """Take the fleet back to an older release, in a newer desired state."""
+    settings, repository = _open(config_path)
+    before = repository.desired(settings.fleet)
+    if before is None:
+        raise TrustError(f"the fleet {settings.fleet} has no desired state yet.", "Start with: terrace cloud release rollout.")
+    after = rollout.go_back(before, family, release=release, role=_role(repository, family, release) if release else "")
+    repository.set_desired(after)
+    typer.echo(f"desired state {after.version}: {family} {after.models[family].release} for all of {settings.fleet}.")
+
+
+@app.command()
+def refresh(config_path: Config) -> None:
+    """Sign a new timestamp and renew what is due; the cloud's daemon does this by itself."""
+    _, repository = _open(config_path)
+    typer.echo(f"timestamp version {repository.refresh_timestamp()}.")
+
+
+def _open(path: Path) -> tuple[Settings, Repository]:
+    settings = read(path)
+    return settings, Repository(settings.repository_folder, settings.repository.keys)
+
+
+def _role(repository: Repository, family: str, release: int) -> str:
+    role = repository.releases(family).get(release)
+    if role is None:
+        raise InputError(f"there is no release {release} of {family}.", "`terrace cloud release list` shows what is published.")
+    return role
+
+
+def _rows(repository: Repository, family: str, sizes: dict[str, int], desired: Desired | None) -> list[Row]:
+    wanted = desired.models.get(family) if desired else None
+    rows = []
+    for release, role in repository.releases(family).items():
+        stem = target_path(family, role, release, "")
+        row = Row(
+            family=family,
+            release=release,
+            role=role,
+            bytes=sizes.get(f"{stem}onnx", sizes.get(f"{stem}npz", 0)),
+            deltas={int(path[len(stem) + 5 :].split(".")[0]): size for path, size in sizes.items() if path.startswith(f"{stem}from-")},
+            desired=wanted is not None and wanted.release == release,
+        )
+        rows.append(row)
+    return rows
+
+
+def _read_root(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
