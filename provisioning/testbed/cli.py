@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from provisioning.testbed import data as data_sets
-from provisioning.testbed import measure
+from provisioning.testbed import measure, seed
 from provisioning.testbed import plan as plans
 from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.loop import Loop
@@ -70,12 +70,22 @@ def _run(plan: plans.Plan, data: str, models: Path, root: Path, screen: Screen) 
     began = time.monotonic()
     screen.step("Drawing the line's boards and issuing certificates")
     streams = data_sets.prepare(data, plan, root / "data")
-    fleet = Fleet(root, plan, models, streams.tables)
+    fleet = Fleet(root, plan, seed.complete(models, data, root / "models"), streams.tables)
     fleet.prepare()
     fleet.initialise_cloud()
     loop = Loop(fleet, screen, began=began)
     result = loop.run()
-    measure.fill(result, loop.window, {device: fleet.events(device) for device in plan.devices}, streams.truth, models)
+    window = loop.window
+    events = [fleet.events(device) for device in plan.devices]
+    measure.fill(
+        result,
+        start=window.start,
+        end=window.end,
+        sent_per_frame=window.bytes_sent / max(1, window.frames),
+        events=events,
+        data=streams.truth,
+        models=models,
+    )
     measure.fill_release(result, root / "cloud" / "repository", result.released_student)
     return result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 from provisioning.datasets import prepare as prepare_data
 from provisioning.testbed.plan import Plan
 from provisioning.testbed.processes import run_streaming
+from shared.release.modelcache import built
 
 SHIPPED = ("models", "line")
 NEEDED = ("student/000001.onnx", "student/000001.card.json", "expert/000001.onnx", "expert/000001.card.json")
@@ -40,7 +40,7 @@ def models_for(data: str, say: Callable[[str], None]) -> Path:
         for folder in (Path(__file__).parents[2].joinpath(*SHIPPED), Path(__file__).parents[1].joinpath(*SHIPPED)):
             if is_whole(folder):
                 return folder
-    folder = cache() / "models" / Path(data).name
+    folder = built(data)
     if not is_whole(folder):
         say(f"building the models of {data} once, into {folder} (some minutes)")
         run_streaming(["models", "build", "--data", data, "--out", str(folder)], say)
@@ -50,11 +50,6 @@ def models_for(data: str, say: Callable[[str], None]) -> Path:
 def is_whole(folder: Path) -> bool:
     """Return whether a models folder has all that is needed."""
     return all((folder / name).is_file() for name in NEEDED)
-
-
-def cache() -> Path:
-    """Return where what was built once is kept: TERRACE_CACHE, or `~/.cache/terrace`."""
-    return Path(os.environ.get("TERRACE_CACHE") or Path.home() / ".cache" / "terrace")
 
 
 def prepare(data: str, plan: Plan, folder: Path) -> Streams:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from provisioning.testbed import ledger
-from provisioning.testbed.loop import Window
 from provisioning.testbed.report import Report
 from shared.engines.onnx import OnnxEngine
 from shared.release.card import Card, decode_card
@@ -19,8 +18,10 @@ BATCH = 32
 CODEC_SAMPLE = 200
 
 
-def expert_predictions(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], model: Path, card: Card) -> list[int]:
-    """Return the expert's class for every frame.
+def expert_logits(
+    frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], model: Path, card: Card
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return the expert's logits, float32 (N, classes).
 
     Args:
         frames: uint8 (N, H, W, 3).
@@ -28,11 +29,9 @@ def expert_predictions(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], 
         card: its card.
     """
     engine = OnnxEngine(model, threads=2)
-    found: list[int] = []
-    for start in range(0, len(frames), BATCH):
-        found += engine.run(prepare(frames[start : start + BATCH], card.input)).argmax(axis=1).tolist()
+    found = [engine.run(prepare(frames[start : start + BATCH], card.input)) for start in range(0, len(frames), BATCH)]
     engine.close()
-    return found
+    return np.concatenate(found)
 
 
 def bytes_per_frame(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], *, quality: int) -> float:
@@ -41,19 +40,30 @@ def bytes_per_frame(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], *, 
     return float(np.mean([len(encode(pixels, quality=quality).data) for pixels in picked]))
 
 
-def fill(report: Report, window: Window, events: dict[str, Path], data: dict[str, Path], models: Path) -> None:
+def fill(
+    report: Report,
+    *,
+    start: float,
+    end: float,
+    sent_per_frame: float,
+    events: list[Path],
+    data: dict[str, Path],
+    models: Path,
+) -> None:
     """Add accuracies, shares, bytes and latencies of the steady window to the report.
 
     Args:
         report: is written to.
-        window: the steady window.
-        events: event file per device.
+        start: of the steady window, Unix seconds.
+        end: of the steady window.
+        sent_per_frame: MQTT payload bytes of all kinds per frame in it.
+        events: the devices' event files.
         data: data set (npz with frames and labels) per stream name; stream names are unique over the devices.
         models: folder with the expert.
     """
     frames = {}
-    for path in events.values():
-        frames.update(ledger.within(ledger.join(ledger.parse_events(path.read_bytes())), window.start, window.end))
+    for path in events:
+        frames.update(ledger.within(ledger.join(ledger.parse_events(path.read_bytes())), start, end))
     card = decode_card((models / "expert" / "000001.card.json").read_bytes())
     truth: dict[str, Sequence[int]] = {}
     expert: dict[str, Sequence[int]] = {}
@@ -62,12 +72,12 @@ def fill(report: Report, window: Window, events: dict[str, Path], data: dict[str
     for stream, path in data.items():
         with np.load(path, allow_pickle=False) as loaded:
             pixels, truth[stream] = loaded["frames"], loaded["labels"].tolist()
-        expert[stream] = expert_predictions(pixels, models / "expert" / "000001.onnx", card)
+        expert[stream] = expert_logits(pixels, models / "expert" / "000001.onnx", card).argmax(axis=1).tolist()
         sizes.append(bytes_per_frame(pixels, quality=quality))
     _fill_quality(report, ledger.accuracies(frames, truth, expert), ledger.shares(frames))
     latencies = ledger.answer_latencies(frames)
     report.answer_latency_ms_p50, report.answer_latency_ms_p99 = ledger.quantile(latencies, 0.5), ledger.quantile(latencies, 0.99)
-    report.uplink_bytes_per_frame = window.bytes_sent / max(1, window.frames)
+    report.uplink_bytes_per_frame = sent_per_frame
     report.all_frames_same_codec_bytes_per_frame = float(np.mean(sizes))
 
 

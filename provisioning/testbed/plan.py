@@ -97,7 +97,10 @@ def cloud_settings(plan: Plan, ports: Ports, root: Path) -> dict[str, Any]:
             "minimum_steps": 10,
             "device_share": 1.0,
             "deadline_s": 120.0,
+            "steps": plan.training_steps,
+            "batch": 32,
         },
+        "foundry": {"distil_steps": plan.training_steps // 2, "minimum_held_out": plan.minimum_cases // 2},
     }
 
 
@@ -111,8 +114,9 @@ def region_settings(plan: Plan, ports: Ports, root: Path, region: str) -> dict[s
         "broker": {"host": "127.0.0.1", "port": ports.broker[region], "worker_port": ports.workers[region]},
         "machines": {"host": "127.0.0.1", "port": ports.machines[region]},
         "ops": {"port": ports.ops[region]},
-        "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress"), "poll_interval_s": 1.0},
-        "training": {"steps": plan.training_steps, "minimum_cases": plan.minimum_cases},
+        "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress")},
+        "relay": {"refresh_s": 1.0},
+        "training": {"minimum_cases": plan.minimum_cases},
     }
 
 

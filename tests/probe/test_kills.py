@@ -19,6 +19,7 @@ import pytest
 
 from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
+from provisioning.testbed import seed
 from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.processes import Process
 
@@ -31,7 +32,8 @@ def fleet() -> Iterator[Fleet]:
     root = Path(tempfile.mkdtemp(prefix="terrace-probe-"))
     plan = msgspec.structs.replace(plans.SHORT, edges=1, frames_per_stream=200, audit_share=0.2)
     streams = data_sets.prepare("line", plan, root / "data")
-    made = Fleet(root, plan, data_sets.models_for("line", lambda _: None), streams.tables)
+    models = seed.complete(data_sets.models_for("line", lambda _: None), "line", root / "models")
+    made = Fleet(root, plan, models, streams.tables)
     made.prepare()
     made.initialise_cloud()
     for process in made.processes:
