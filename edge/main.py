@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge.config import EdgeSettings, StreamSettings
-from edge.counters import Served
 from edge.handover import HandOver
 from edge.model import MakeEngine, ModelSlot, open_model
 from edge.newest import NewestFrames
@@ -23,15 +22,14 @@ from edge.outputs import EventFile
 from edge.pipeline import Pipeline
 from edge.report import Reporter
 from edge.settling import Settler
-from edge.slots import Slots
 from edge.sources.base import Source
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
 from edge.sources.stream import StreamThread
 from edge.sources.video import VideoSource
 from edge.spooling import CaseWriter
-from edge.swap import Service
-from edge.updater import Updater, UpdaterSettings
+from edge.updater import Updater
+from edge.updates import make_updater
 from edge.uplink import Uplink, UplinkSettings
 from shared import config, lifecycle, log
 from shared.errors import ConfigurationError, IdentityError, LinkError, StorageError
@@ -41,8 +39,6 @@ from shared.identity.store import Identity
 from shared.lifecycle import Part
 from shared.link.https import HttpsClient
 from shared.link.spool import Spool
-from shared.release.fetch import from_https
-from shared.release.trust import TrustedClient
 from shared.status import StatusServer
 
 NAME = "edge"
@@ -183,7 +179,7 @@ class Agent:
             spool=self._spool,
             link=self._uplink,
         )
-        self._updater = self._make_updater()
+        self._updater = self._make_updater(identity)
         self._reporter.updater = self._updater
 
     def parts(self) -> Sequence[Part]:
@@ -214,32 +210,21 @@ class Agent:
             fetch_key=lambda: relay_key(self._relay),
         )
 
-    def _make_updater(self) -> Updater | None:
+    def _make_updater(self, identity: Identity) -> Updater | None:
         """Return the updater, None where the device was given no release root: then it keeps the model it has, and says so."""
-        settings = self._settings
         try:
-            root = settings.release_root.read_bytes()
-        except OSError as error:
-            self._reporter.why_no_updates = f"no releases are taken: the release root {settings.release_root} cannot be read: {error}"
-            log.get(NAME).warning(NO_ROOT, file=str(settings.release_root), reason=str(error))
+            return make_updater(
+                self._settings,
+                identity=identity,
+                models=self._models,
+                make_engine=self._make_engine,
+                served=self._pipeline.served,
+                report=self._uplink.report,
+            )
+        except IdentityError as error:
+            self._reporter.why_no_updates = str(error)
+            log.get(NAME).warning(NO_ROOT, reason=error.message)
             return None
-        update = settings.update
-        return Updater(
-            UpdaterSettings(
-                device=settings.device, fleet=settings.fleet, interval_s=update.interval_s, probation_frames=update.probation_frames
-            ),
-            trust=TrustedClient(settings.state / "trust", bootstrap_root=root, fetch=from_https(self._relay.get)),
-            slots=Slots(settings.state / "slots"),
-            models=self._models,
-            load=lambda onnx, card: open_model(onnx, card, self._make_engine),
-            service=self._service,
-            report=self._uplink.report,
-            downloads=settings.state / "downloads",
-        )
-
-    def _service(self, release: int) -> Service:
-        served = self._pipeline.served.get(release, Served())
-        return Service(frames=served.frames, failures=served.failures, deferred=served.deferred)
 
     def _make_streams(self) -> list[StreamThread]:
         numbers = FrameNumbers(self._settings.state / "frames.json")
