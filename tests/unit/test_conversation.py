@@ -182,8 +182,8 @@ def test_a_hint_repeats_the_opening_and_only_silence_makes_a_new_epoch() -> None
     assert not conversation.renew(now=16.0, wall=WALL), "the region spoke: the hint was forged"
     conversation.hinted(20.0)
     assert not conversation.renew(now=25.1, wall=WALL)
-    assert conversation.renew(now=25.2, wall=WALL)
-    assert drain(conversation, payloads, 25.2)[0].data != first.data
+    assert conversation.renew(now=25.3, wall=WALL)
+    assert drain(conversation, payloads, 25.3)[0].data != first.data
 
 
 def test_a_flood_of_hints_is_one_hint_in_five_seconds() -> None:
