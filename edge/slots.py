@@ -7,8 +7,7 @@
 Rules, in order:
 1. A slot is written only while it is neither live nor committed; its slot.json goes first and comes last.
 2. Live and committed change by replacing `current` in one step.
-3. At the start: an uncommitted live slot that is quarantined, not whole, or has been started `attempts` times is given up for the
-   committed one; if that is not whole either, the other; if none is, there is no model and the release is fetched again.
+3. At the start the rules of edge.pointer choose; without a whole slot there is no model and the release is fetched again.
 4. What is quarantined is written before the pointer goes back, so that a power cut in between ends the same way.
 """
 
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.pointer import Pointer, Record, decide, older
 from shared.errors import StorageError
 from shared.release import durable
 from shared.release.blobs import hash_file
@@ -26,15 +26,6 @@ from shared.release.card import sha256
 NAMES = ("a", "b")
 ATTEMPTS = 3
 LONGEST_QUARANTINE = 256
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slot holds: a release, who signed it, and the hashes of its two files."""
-
-    release: int
-    role: str
-    onnx_sha256: str
-    card_sha256: str
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +55,6 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class _Pointer(msgspec.Struct, frozen=True, kw_only=True):
-    live: str = ""
-    committed: str = ""
-    starts: int = 0
-
-
 class Slots:
     """The slots below one folder; used by one thread.
 
@@ -89,19 +74,13 @@ class Slots:
             StorageError: the pointer cannot be written.
         """
         pointer = self._pointer()
-        if pointer.live == pointer.committed:
-            return self._boot_committed(pointer)
-        slot = self._slot(pointer.live)
-        if slot is None:
-            return self._boot_committed(pointer, reason="its files were damaged")
-        if self.is_quarantined(slot.record.onnx_sha256):
-            return self._boot_committed(pointer, slot.record, self.quarantined()[slot.record.onnx_sha256])
-        if pointer.starts >= self._attempts:
-            reason = f"it was not committed in {pointer.starts} starts"
-            self.quarantine(slot.record, reason)
-            return self._boot_committed(pointer, slot.record, reason)
-        self._point(msgspec.structs.replace(pointer, starts=pointer.starts + 1))
-        return Boot(slot=slot, on_probation=True)
+        decision = decide(pointer, self._whole(), self.quarantined(), attempts=self._attempts)
+        if decision.given_up is not None and decision.blamed:
+            self.quarantine(decision.given_up, decision.reason)
+        if decision.pointer != pointer:
+            self._point(decision.pointer)
+        slot = self._slot(decision.name)
+        return Boot(slot=slot, on_probation=decision.on_probation, given_up=decision.given_up, reason=decision.reason)
 
     def live(self) -> Slot | None:
         """Return the slot in service if it is whole."""
@@ -135,26 +114,26 @@ class Slots:
 
     def make_live(self, slot: Slot) -> None:
         """Point the device at a slot on probation; the first model ever is committed by the caller at once."""
-        self._point(_Pointer(live=slot.name, committed=self._pointer().committed))
+        self._point(Pointer(live=slot.name, committed=self._pointer().committed))
 
     def commit(self) -> None:
         """Make the live slot the committed one; the other becomes idle."""
         live = self._pointer().live
-        self._point(_Pointer(live=live, committed=live))
+        self._point(Pointer(live=live, committed=live))
 
     def fall_back(self, record: Record, reason: str) -> Slot | None:
         """Quarantine the live release and return to the committed slot (rule 4); None when there is none."""
         self.quarantine(record, reason)
         committed = self._pointer().committed
-        self._point(_Pointer(live=committed, committed=committed))
+        self._point(Pointer(live=committed, committed=committed))
         return self._slot(committed)
 
     def turn_to_other(self, slot: Slot) -> Slot | None:
         """Make the other slot live and committed because `slot` cannot be loaded; None, and no change, when it holds nothing usable."""
-        other = self._oldest(besides=slot.name)
-        if other is not None:
-            self._point(_Pointer(live=other.name, committed=other.name))
-        return other
+        other = older(self._whole(), self.quarantined(), besides=slot.name)
+        if other:
+            self._point(Pointer(live=other, committed=other))
+        return self._slot(other)
 
     def discard(self, slot: Slot) -> None:
         """Empty a slot that is whole on disk but cannot be used; a pointer to it then finds nothing."""
@@ -181,16 +160,8 @@ class Slots:
         """Return whether a model is not to be tried again."""
         return onnx_sha256 in self.quarantined()
 
-    def _boot_committed(self, pointer: _Pointer, given_up: Record | None = None, reason: str = "") -> Boot:
-        chosen = self._slot(pointer.committed) or self._oldest()
-        if chosen is not None and pointer != (now := _Pointer(live=chosen.name, committed=chosen.name)):
-            self._point(now)
-        return Boot(slot=chosen, given_up=given_up, reason=reason)
-
-    def _oldest(self, *, besides: str = "") -> Slot | None:
-        whole = [slot for name in NAMES if name != besides and (slot := self._slot(name)) is not None]
-        usable = [slot for slot in whole if not self.is_quarantined(slot.record.onnx_sha256)]
-        return min(usable, key=lambda slot: slot.record.release, default=None)  # the older one has been proven in service
+    def _whole(self) -> dict[str, Record]:
+        return {name: slot.record for name in NAMES if (slot := self._slot(name)) is not None}
 
     def _idle(self) -> str:
         pointer = self._pointer()
@@ -221,11 +192,11 @@ class Slots:
         except OSError as error:
             raise StorageError(f"the slot {folder} cannot be emptied: {error}.") from error
 
-    def _pointer(self) -> _Pointer:
+    def _pointer(self) -> Pointer:
         try:
-            return msgspec.json.decode((self._folder / "current").read_bytes(), type=_Pointer)
+            return msgspec.json.decode((self._folder / "current").read_bytes(), type=Pointer)
         except (OSError, msgspec.MsgspecError):
-            return _Pointer()
+            return Pointer()
 
-    def _point(self, pointer: _Pointer) -> None:
+    def _point(self, pointer: Pointer) -> None:
         durable.write(self._folder / "current", msgspec.json.encode(pointer))

@@ -19,8 +19,9 @@ import numpy as np
 from edge import selftest
 from edge.choice import choose, delta_base, unless_quarantined
 from edge.model import LoadedModel, ModelSlot
+from edge.pointer import Record
 from edge.schedule import Schedule
-from edge.slots import Record, Slot, Slots
+from edge.slots import Slot, Slots
 from edge.swap import FINAL, Event, Probation, Service, State, Update, probation_for
 from shared import clock, log
 from shared.errors import EngineError, ProtocolError, TerraceError, TrustError
