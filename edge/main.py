@@ -126,8 +126,11 @@ class FirstModel:
             TrustError: its card does not belong to it.
             EngineError: it cannot be run here.
         """
-        if self._folder is not None and self._models.current() is None:
-            self._models.swap(open_model(self._folder / "model.onnx", self._folder / "card.json", self._make))
+        if self._folder is None or self._models.current() is not None:
+            return
+        model = open_model(self._folder / "model.onnx", self._folder / "card.json", self._make)
+        if self._models.current() is None:  # the updater may have brought a release while this was loaded
+            self._models.swap(model)
 
     def stop(self) -> None:
         """Nothing is left running."""

@@ -10,13 +10,12 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
 from cloud.publish import Repository
-from edge.config import EdgeSettings
-from edge.counters import Served
-from edge.model import ModelSlot
-from edge.updates import make_updater
+from edge.model import ModelSlot, open_model
+from edge.slots import Slots
+from edge.swap import Service
+from edge.updater import Updater, UpdaterSettings
 from region.gateway import machines_app
 from region.relay import Relay
-from shared.config import parse
 from shared.engines.onnx import OnnxEngine
 from shared.identity.store import Identity
 from shared.identity.tls import server_context
@@ -85,32 +84,30 @@ def test_a_release_walks_from_the_cloud_to_the_device(
 ) -> None:
     kept, gateway = relay
     assert kept.refresh()
-    (identities["edge"].folder / "releases.root.json").write_bytes(repository.root())
-    text = f"""
-        name = "edge-1"
-        region = "region-1"
-        fleet = "acme"
-        state = "{tmp_path}/edge"
-        identity.folder = "{identities["edge"].folder}"
-        link = {{ host = "127.0.0.1", port = 1, relay_url = "https://127.0.0.1:{gateway.port}" }}
-        outputs.file = "{tmp_path}/events"
-        streams = [{{ name = "a", kind = "replay", path = "x" }}]
-        update.probation_frames = 5
-    """
-    settings = parse(text.replace("        ", ""), EdgeSettings, environment={})
-    models, served = ModelSlot(), {2: Served()}
+    https = HttpsClient(identities["edge"], f"https://127.0.0.1:{gateway.port}")
+    models, served = ModelSlot(), {2: Service()}
     said: list[UpdateReport] = []
-    updater = make_updater(settings, identity=identities["edge"], models=models, make_engine=OnnxEngine, served=served, report=said.append)
+    updater = Updater(
+        UpdaterSettings(device="edge-1.region-1", fleet="acme", probation_frames=5),
+        trust=TrustedClient(tmp_path / "edge" / "trust", bootstrap_root=repository.root(), fetch=from_https(https.get)),
+        slots=Slots(tmp_path / "edge" / "slots"),
+        models=models,
+        load=lambda onnx, card: open_model(onnx, card, OnnxEngine),
+        service=lambda release: served.get(release, Service()),
+        report=said.append,
+        downloads=tmp_path / "edge" / "downloads",
+    )
     updater.boot()
     assert updater.check(), updater.status()
     releases.add(repository, tmp_path, SECOND, 2, role="auto", parent=1, bases=(1,))
     releases.desire(repository, 2, role="auto", deltas=(1,))
     assert kept.refresh()
     assert updater.check(), updater.status()
-    served[2] = Served(frames=5)
+    served[2] = Service(frames=5)
     updater.step()
     assert [(report.release, report.state, report.by_delta) for report in said] == [(1, "committed", False), (2, "committed", True)]
     assert said[1].bytes_fetched < len(SECOND) / 20
     model = models.current()
     assert model is not None
     assert model.card.release == 2
+    https.close()
