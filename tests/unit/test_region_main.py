@@ -65,7 +65,7 @@ class Site:
         self._stopped.clear()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
-        until(lambda: self.failure or self.settings.status_path.exists(), within_s=20)
+        until(lambda: self.failure or self._answers(), within_s=20)
         assert self.failure is None, self.failure
 
     def stop(self) -> None:
@@ -79,6 +79,12 @@ class Site:
             main.serve(self.settings, self.config, stopped=self._stopped)
         except TerraceError as error:
             self.failure = error
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.status())
+        except LinkError:
+            return False
 
     def status(self) -> dict[str, Any]:
         return read_status(self.settings.status_path)
