@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from shared.config import Section
+from shared.section import Section
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,63}$")]
 """A name that fits a certificate: lower-case letters, digits and dashes, 1 to 63 of them."""

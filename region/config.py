@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.config import Section
+from shared.section import Section
 
 
 class IdentitySettings(Section, frozen=True, kw_only=True):

@@ -10,19 +10,20 @@ Rules, in order:
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
 
-from region.batcher import Job, Priority
-from region.cases import Incoming, Outcome, Stored
+from region.batcher import Job
+from region.cases import Incoming, Stored
 from region.epochs import EpochStore
 from region.figures import Figures
 from region.fleet import Fleet
 from region.liveepoch import CREDIT_WINDOW, LiveEpoch
 from region.reception import DropError, Heard, OpenedEpoch, Reception
 from region.replies import Replies
+from region.settlement import Arrival, Ranges, settle
 from region.vault import Vault
 from shared import clock, log
 from shared.errors import StorageError
@@ -149,13 +150,13 @@ class IntakeWorker:
         self._give_credit(live)
 
     def _store(self, heard: list[tuple[Letter, Heard]]) -> None:
-        items = [(letter, one.message) for letter, one in heard if isinstance(one.message, Incoming)]
+        items = [Arrival(case=one.message, now=letter.now) for letter, one in heard if isinstance(one.message, Incoming)]
         told = [(one, one.message.floor) for _, one in heard if isinstance(one.message, Telemetry)]
         floors = {(one.device, one.epoch.spool_id): floor for one, floor in told if floor > 0}
         if items or floors:
             windows = {one.epoch.row: one.epoch.window.to_bytes() for _, one in heard}
             try:
-                stored = self._vault.store([item for _, item in items], windows, floors)
+                stored = self._vault.store([item.case for item in items], windows, floors)
             except StorageError as error:
                 self._failed(error, messages=len(items))
                 stored, items = [], []
@@ -168,28 +169,22 @@ class IntakeWorker:
             if epoch.credit - epoch.credit_given >= CREDIT_WINDOW // 2:
                 self._give_credit(epoch)
 
-    def _settle(self, items: list[tuple[Letter, Incoming]], stored: list[Stored]) -> None:
-        done: dict[tuple[str, bytes], list[int]] = defaultdict(list)
-        jobs: list[Job] = []
-        for (letter, item), result in zip(items, stored, strict=True):
-            if result.outcome in {Outcome.NEW, Outcome.DUPLICATE}:
-                done[item.device, item.spool].append(item.sequence)
-            else:
-                self._figures.drop(result.outcome.value)
-            if result.outcome is Outcome.NEW:
-                jobs.append(_job(letter, item, result.id, self._deadline_s))
-        self._figures.cases_new += len(jobs)
-        self._figures.cases_duplicate += sum(result.outcome is Outcome.DUPLICATE for result in stored)
-        for (device, spool), sequences in done.items():
-            self._receipt(device, spool, sequences)
-        if jobs:
-            self._submit(jobs)
+    def _settle(self, items: list[Arrival], stored: list[Stored]) -> None:
+        settled = settle(items, stored, deadline_s=self._deadline_s)
+        self._figures.cases_new += len(settled.jobs)
+        self._figures.cases_duplicate += settled.duplicates
+        for reason in settled.refused:
+            self._figures.drop(reason)
+        for (device, spool), ranges in settled.receipts.items():
+            self._receipt(device, spool, ranges)
+        if settled.jobs:
+            self._submit(settled.jobs)
 
-    def _receipt(self, device: str, spool: bytes, sequences: list[int]) -> None:
+    def _receipt(self, device: str, spool: bytes, ranges: Ranges) -> None:
         epoch = self._reception.newest(device)
         if epoch is None:
             return  # the device has just opened others; it sends the case again
-        message = Receipt(vault_id=self._vault.vault_id, spool_id=spool, ranges=ranges_of(sequences), credit=max(0, epoch.credit))
+        message = Receipt(vault_id=self._vault.vault_id, spool_id=spool, ranges=ranges, credit=max(0, epoch.credit))
         if self._replies.send(device, Kind.RECEIPT, message):
             epoch.credit_given = epoch.credit
 
@@ -211,32 +206,3 @@ class IntakeWorker:
         if self._is_storing:
             self._logger.error(STORE_FAILED, error=str(error))  # once per outage
         self._is_storing = False
-
-
-def ranges_of(sequences: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Return sequences as sorted inclusive ranges.
-
-    Example:
-        >>> ranges_of([5, 1, 2, 2])
-        ((1, 2), (5, 5))
-    """
-    ranges: list[tuple[int, int]] = []
-    for number in sorted(set(sequences)):
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1] = (ranges[-1][0], number)
-        else:
-            ranges.append((number, number))
-    return tuple(ranges)
-
-
-def _job(letter: Letter, item: Incoming, case: int, deadline_s: float) -> Job:
-    return Job(
-        id=case,
-        device=item.device,
-        spool=item.spool,
-        sequence=item.sequence,
-        case=item.case,
-        priority=Priority.AUDIT if item.case.is_audit else Priority.HARD,
-        received_at=letter.now,
-        deadline=letter.now + deadline_s,
-    )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from region.intake import ranges_of
 from region.recount import recount
+from region.settlement import ranges_of
 from region.vault import Incoming
 from shared.identity.store import Identity
 from shared.wire import topics
