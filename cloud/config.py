@@ -19,7 +19,9 @@ class RegionsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The listener for regions: TLS 1.3, a certificate under the region anchor is required."""
 
     port: int
+    """Port to listen on."""
     host: str = "127.0.0.1"
+    """Address to listen on; regions name it in `cloud.url`."""
     longest_poll_s: float = 25.0
     """How long an inbox request may wait for a task."""
 
@@ -32,7 +34,9 @@ class PeopleSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     port: int
+    """Port to listen on."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
 
 
 class OpsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +114,9 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of cloud.toml."""
 
     fleet: str
+    """The fleet's name, as its certificates say it."""
     state: Path
+    """Folder of everything the cloud keeps."""
     identity: IdentitySection
     regions: RegionsSection
     people: PeopleSection

@@ -31,9 +31,13 @@ class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The region's broker (`host`, `port`), its relay for releases (`relay_url`) and the envelope's cipher suite (1, 2 or 3)."""
 
     host: str
+    """Address of the region's broker, as its certificate names it."""
     port: Port
+    """Port of the region's broker."""
     relay_url: str
+    """The region's HTTPS listener, for instance `https://region.example:8443`."""
     suite: Literal[1, 2, 3] = 1
+    """1 AES-256-GCM, 2 ChaCha20-Poly1305, 3 SM4-GCM."""
 
 
 class SpoolSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +62,7 @@ class PictureSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=
     """How a case's picture is encoded; `quality` 1 to 100 (100 is lossless for webp)."""
 
     codec: Literal["webp", "jpeg", "png"] = "webp"
+    """Format of the picture."""
     quality: Annotated[int, msgspec.Meta(ge=1, le=100)] = 80
 
 
@@ -70,6 +75,7 @@ class ModelSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     profile: str = "auto"
     profiles: Path | None = None
+    """A folder of profiles that is searched before the shipped ones."""
     threads: Count | None = None
     path: Path | None = None
 
@@ -82,8 +88,10 @@ class StreamSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     name: StreamName
+    """Stands in events, cases and the status."""
     kind: Literal["video", "replay", "folder"]
     path: Path
+    """The video, the data set or the folder."""
     fps: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 10.0
     loop: bool = True
     units_file: Path | None = None
@@ -111,9 +119,13 @@ class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """edge.toml."""
 
     name: Name
+    """The device's name, as its certificate says it."""
     region: Name
+    """The region it belongs to."""
     fleet: Name
+    """The fleet's name."""
     state: Path
+    """Folder of everything the device keeps; its path may be at most 88 bytes long."""
     identity: IdentitySettings
     link: LinkSettings
     streams: Annotated[tuple[StreamSettings, ...], msgspec.Meta(min_length=1)]

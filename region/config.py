@@ -11,6 +11,7 @@ class IdentitySettings(Section, frozen=True, kw_only=True):
     """Where certificates lie. `workers` holds one identity folder per intake worker, `intake-0` and so on."""
 
     folder: Path
+    """The server's identity folder, made by `terrace provision pki region --host …`."""
     workers: Path
 
 
@@ -21,22 +22,29 @@ class BrokerSettings(Section, frozen=True, kw_only=True):
     port: int = 8883
     worker_port: int = 8884
     program: str = "mosquitto"
+    """Name or path of the broker's program."""
     max_connections: int = 4096
+    """Devices that may be connected at a time."""
     max_packet_bytes: int = 65536
+    """Largest MQTT packet taken, in bytes."""
     memory_mb: int = 256
+    """Memory mosquitto may take (2^20 bytes); an eighth of it may be queued for one client."""
 
 
 class MachinesSettings(Section, frozen=True, kw_only=True):
     """The HTTPS listener for devices (mutual TLS): key announcement and release relay."""
 
     host: str = "127.0.0.1"
+    """Address to listen on; devices name it in `link.relay_url`."""
     port: int = 8443
+    """Port to listen on."""
 
 
 class OpsSettings(Section, frozen=True, kw_only=True):
     """The plain HTTP listener on 127.0.0.1 for health, readiness and metrics."""
 
     port: int = 9100
+    """Port to listen on."""
 
 
 class CloudSettings(Section, frozen=True, kw_only=True):
@@ -55,6 +63,7 @@ class RelaySettings(Section, frozen=True, kw_only=True):
     """The release cache. `root` is the releases' first root metadata (default: `releases.root.json` in the identity folder)."""
 
     capacity_mb: int = 2048
+    """What cached release files may take (10^6 bytes); those not asked for lately go first."""
     root: Path | None = None
 
 
@@ -62,7 +71,9 @@ class VaultSettings(Section, frozen=True, kw_only=True):
     """How much the vault keeps: sealed cases in megabytes (10^6 bytes) and days; what is over either goes, least useful first."""
 
     capacity_mb: int = 4096
+    """Sealed cases, in 10^6 bytes."""
     max_age_days: float = 90.0
+    """Age of the oldest case, in days."""
 
 
 class ExpertSettings(Section, frozen=True, kw_only=True):
@@ -74,32 +85,42 @@ class ExpertSettings(Section, frozen=True, kw_only=True):
 
     path: Path | None = None
     threads: int = 1
+    """Threads of the engine."""
     max_batch: int = 16
+    """Cases answered in one run of the model."""
     deadline_s: float = 2.0
     max_pixels: int = 4096 * 4096
+    """Larger pictures are refused before they are decoded."""
     backlog_cases: int = 1024
+    """Cases that may wait in memory; what does not fit is answered from the vault later."""
 
 
 class TrainingSettings(Section, frozen=True, kw_only=True):
     """How the region trains the student in a federated round."""
 
     enabled: bool = True
+    """False: this region takes no part in rounds."""
     steps: int = 60
+    """Most optimiser steps of a round, whatever the cloud asks for."""
     batch: int = 32
+    """Most pictures per step, whatever the cloud asks for."""
     learning_rate: float = 0.001
-    replay_share: float = 0.5
+    """Of the optimiser."""
     minimum_cases: int = 64
-    minimum_steps: int = 10
+    """Fewest cases to train on, if the cloud asks for fewer."""
     threads: int = 1
+    """Threads of training and evaluation."""
     nice: int = 10
-    seed: int = 0
+    """Niceness of the federation worker and of what trains."""
 
 
 class RegionSettings(Section, frozen=True, kw_only=True):
     """All of region.toml. `state` is the folder of everything the region keeps."""
 
     name: str
+    """The region's name, as its certificates say it."""
     fleet: str
+    """The fleet's name, as its certificates say it."""
     state: Path
     identity: IdentitySettings
     broker: BrokerSettings = BrokerSettings()
