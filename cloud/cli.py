@@ -52,8 +52,9 @@ def serve(config: Config = DEFAULT) -> None:
 
 @app.command()
 def init(
-    models: Annotated[Path, typer.Option(help="Folder of built models: student/, expert/, replay (terrace models build).")],
+    models: Annotated[Path, typer.Option(help="Folder of built models: student/ and expert/ (terrace models build).")],
     config: Config = DEFAULT,
+    data: Annotated[str, typer.Option(help="The data set they were built from, where their card does not say (a folder).")] = "",
     as_json: Json = False,
 ) -> None:
     """Set the cloud up: signing keys, release repository, first releases, desired state, one admin token.
@@ -61,7 +62,7 @@ def init(
     Afterwards take the folder `offline` of the keys away from this machine: it signs the next root and nothing of every day. Safe to
     repeat: what is there stays.
     """
-    done = initialise(read(config), models)
+    done = initialise(read(config), models, data=data)
     if as_json:
         return _print(msgspec.to_builtins(done))
     typer.echo(f"The fleet {done.fleet} starts with " + ", ".join(f"{family} {number}" for family, number in done.releases.items()) + ".")

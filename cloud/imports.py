@@ -32,9 +32,14 @@ class Imports(msgspec.Struct, frozen=True, kw_only=True):
     student: Model
     expert: Model
     weights: Path
-    replay: Path
-    seed: Path
-    calibration: Path
+    replay: Path | None
+    seed: Path | None
+    calibration: Path | None
+
+    @property
+    def data(self) -> str:
+        """Name of the data set the expert was built from, as its card's lineage says."""
+        return self.expert.card.lineage.data.partition(":")[0]
 
 
 def find(folder: Path) -> Imports:
@@ -47,16 +52,20 @@ def find(folder: Path) -> Imports:
     if not folder.is_dir():
         raise InputError(f"there is no models folder {folder}.", "Build one with: terrace models build --out DIR.")
     student, expert = _model(folder, "student"), _model(folder, "expert")
-    replay = _first(folder, "replay/*.npz", "replay.npz")
-    seed = folder / "seed.npz" if (folder / "seed.npz").exists() else replay
+    replay = next((path for name in ("replay/000001.npz", "replay.npz") if (path := folder / name).exists()), None)
+    seed = _optional(folder / "seed.npz") or replay
     return Imports(
         student=student,
         expert=expert,
         weights=_first(folder, f"student/{student.release:06d}.npz", "student.npz", "student/*.npz"),
         replay=replay,
         seed=seed,
-        calibration=folder / "calibration.npz" if (folder / "calibration.npz").exists() else seed,
+        calibration=_optional(folder / "calibration.npz"),
     )
+
+
+def _optional(path: Path) -> Path | None:
+    return path if path.exists() else None
 
 
 def _model(folder: Path, family: str) -> Model:

@@ -19,6 +19,7 @@ from cloud.registry import Registry, Release
 from shared.access import TokenStore
 from shared.clock import wall
 from shared.errors import StorageError
+from shared.release import durable
 from shared.release.card import target_path
 from shared.release.desired import Desired, DesiredModel
 from shared.roles import Role
@@ -37,12 +38,13 @@ class Initialised(msgspec.Struct, frozen=True, kw_only=True):
     token: str
 
 
-def initialise(settings: Settings, models: Path) -> Initialised:
+def initialise(settings: Settings, models: Path, *, data: str = "") -> Initialised:
     """Make the cloud ready to serve.
 
     Args:
         settings: cloud.toml.
         models: folder of built models (see cloud.imports).
+        data: the data set they were built from, where the expert's card does not say it (a folder of one's own).
 
     Raises:
         InputError: the folder lacks something.
@@ -55,17 +57,24 @@ def initialise(settings: Settings, models: Path) -> Initialised:
         repository = Repository.create(settings.repository_folder, settings.repository.keys)
     for model in (found.student, found.expert):
         repository.add_release(model.family, "manual", model.release, model.onnx, model.card_bytes)
-    repository.add_file(target_path("replay", "manual", REPLAY_RELEASE, "npz"), found.replay)
+    if found.replay is not None:
+        repository.add_file(target_path("replay", "manual", REPLAY_RELEASE, "npz"), found.replay)
     _copy(settings, found)
+    durable.write(settings.models / "data", (data or found.data).encode())
     _record(settings, [found.student, found.expert])
     desired = _desire(settings, repository, found)
     return Initialised(
         fleet=settings.fleet,
         repository=str(settings.repository_folder),
-        releases={"student": found.student.release, "expert": found.expert.release, "replay": REPLAY_RELEASE},
+        releases=_releases(found),
         desired_version=desired.version,
         token=_first_token(settings),
     )
+
+
+def _releases(found: Imports) -> dict[str, int]:
+    models = {"student": found.student.release, "expert": found.expert.release}
+    return models if found.replay is None else {**models, "replay": REPLAY_RELEASE}
 
 
 def _copy(settings: Settings, found: Imports) -> None:
@@ -78,6 +87,8 @@ def _copy(settings: Settings, found: Imports) -> None:
     )
     try:
         for source, destination in pairs:
+            if source is None:
+                continue
             destination.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             partial = destination.with_suffix(".part")
             shutil.copyfile(source, partial)
@@ -112,8 +123,7 @@ def _desire(settings: Settings, repository: Repository, found: Imports) -> Desir
     before = repository.desired(settings.fleet)
     if before is not None:
         return before
-    releases = {"student": found.student.release, "expert": found.expert.release, "replay": REPLAY_RELEASE}
-    models = {family: DesiredModel(release=release, cohort_salt=secrets.token_hex(16)) for family, release in releases.items()}
+    models = {family: DesiredModel(release=number, cohort_salt=secrets.token_hex(16)) for family, number in _releases(found).items()}
     desired = Desired(version=1, fleet=settings.fleet, models=models)
     repository.set_desired(desired)
     return desired

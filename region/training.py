@@ -31,7 +31,10 @@ JOB, WEIGHTS, UPDATE, RESULT = "job.json", "weights.npz", "update.npz", "result.
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cloud asks of a region's training. `side` is the student's input size in pixels."""
+    """What the cloud asks of a region's training.
+
+    `side` is the student's input size in pixels; `turning` says whether pictures may be turned and put upside down.
+    """
 
     classes: int
     side: int
@@ -41,6 +44,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     minimum_cases: int
     replay_share: float
     device_share: float
+    turning: bool = True
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

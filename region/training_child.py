@@ -19,7 +19,7 @@ from region.training import JOB, RESULT, UPDATE, WEIGHTS, Job, balanced, decode_
 from region.vault import Vault
 from shared.errors import FederationError, TerraceError
 from shared.learning import architectures, arrays, loop
-from shared.learning.samples import Frames, Samples
+from shared.learning.samples import Augmentation, Frames, Samples
 from shared.release import durable
 from shared.vision import picture, preprocess
 
@@ -38,6 +38,8 @@ def main(folder: Path) -> None:
     samples = cases(job)
     model = architectures.student(job.wish.classes, side=job.wish.side)
     arrays.from_arrays(model, arrays.load(folder / WEIGHTS))
+    turning = job.wish.turning
+    varied = Augmentation(upside_down=turning, quarter_turns=turning, shift_px=max(1, job.wish.side // 16))
     recipe = loop.Recipe(
         steps=job.wish.steps,
         batch=job.wish.batch,
@@ -45,6 +47,7 @@ def main(folder: Path) -> None:
         replay_share=job.wish.replay_share,
         seed=job.wish.seed,
         threads=job.threads,
+        augmentation=varied,
     )
     losses = loop.train(model, samples, recipe, replay=replay(job))
     arrays.save(folder / UPDATE, arrays.to_arrays(model))

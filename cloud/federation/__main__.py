@@ -20,7 +20,7 @@ from cloud import registry as registries
 from cloud.blobs import Blobs
 from cloud.config import Settings, read
 from cloud.database import Database
-from cloud.federation import flower, participants
+from cloud.federation import flower, participants, seedset
 from cloud.federation.releasing import Releasing
 from cloud.federation.rounds import Rounds
 from cloud.federation.training import Start, Training
@@ -34,7 +34,8 @@ from shared.errors import TerraceError
 
 POLL_S = 0.3
 REFRESH_S = 3600.0
-WORKER_FAILED, REFRESH_FAILED = "round_worker_failed", "signatures_not_refreshed"
+PREPARE_AGAIN_S = 60.0
+WORKER_FAILED, REFRESH_FAILED, NOT_PREPARED = "round_worker_failed", "signatures_not_refreshed", "seed_set_not_prepared"
 Pause = Callable[[float], bool]
 
 
@@ -49,6 +50,7 @@ class RoundWorker:
     def __init__(self, settings: Settings, pause: Pause) -> None:
         self._settings = settings
         self._pause = pause
+        self._is_prepared, self._prepare_at = False, 0.0
         self.database = Database(settings.registry_path, [registries.SCHEMA, fleets.SCHEMA, boxes.SCHEMA])
         self.blobs = Blobs(settings.state / "blobs")
         self._registry = Registry(self.database)
@@ -94,6 +96,7 @@ class RoundWorker:
             if clock.monotonic() - refreshed > REFRESH_S:
                 self._refresh()
                 refreshed = clock.monotonic()
+            self._prepare()
             current = self._registry.open_round()
             if current is not None:
                 rounds.run(current)
@@ -120,7 +123,8 @@ class RoundWorker:
 
     def _start(self, release: int) -> Start:
         found = self._releasing.current(release)
-        return Start(release=release, arrays=found.arrays, classes=len(found.card.labels), side=found.card.input.width)
+        turning = seedset.may_turn(self._settings)
+        return Start(release=release, arrays=found.arrays, classes=len(found.card.labels), side=found.card.input.width, turning=turning)
 
     def _judge(self, region: str, update: flower.Arrays) -> str:
         del region
@@ -135,6 +139,17 @@ class RoundWorker:
             minimum_cases=rules.minimum_cases,
             now=clock.wall(),
         )
+
+    def _prepare(self) -> None:
+        """Make the seed and replay sets once; a failure is told and tried again, less and less often."""
+        if self._is_prepared or clock.monotonic() < self._prepare_at:
+            return
+        try:
+            seedset.prepare(self._settings, self._repository)
+            self._is_prepared = True
+        except TerraceError as error:
+            self._logger.exception(NOT_PREPARED, error=str(error))
+            self._prepare_at = clock.monotonic() + PREPARE_AGAIN_S
 
     def _refresh(self) -> None:
         try:

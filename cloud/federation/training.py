@@ -30,12 +30,16 @@ Pause = Callable[[float], bool]
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What a round begins with: the current student's release, its weights, how many classes it tells apart and its input's side."""
+    """What a round begins with: the current student's release, its weights, how many classes it tells apart and its input's side.
+
+    `turning` says whether a picture may be turned and put upside down without changing its class.
+    """
 
     release: int
     arrays: dict[str, Any]
     classes: int
     side: int
+    turning: bool = True
 
 
 class Training:
@@ -172,6 +176,7 @@ class Training:
         return ConfigRecord({
             "classes": start.classes,
             "side": start.side,
+            "turning": start.turning,
             "steps": rules.steps,
             "batch": rules.batch,
             "seed": rules.seed,

@@ -19,6 +19,8 @@ import msgspec
 import numpy as np
 
 from cloud.config import Settings
+from cloud.evidence import Check
+from cloud.federation import seedset
 from cloud.federation.foundry import Arrays, Candidate, Current, Verdict
 from cloud.federation.thresholds import pooled_bins, safe_edge
 from cloud.foundry import calibrate, distil, export, gates, measure, pictures, quantise
@@ -36,6 +38,7 @@ from shared.wire.reports import EvaluationReply
 
 THREADS = 1
 EDGES = 19
+LARGEST_CALIBRATION = 256
 LARGEST_SEED = 1000
 """Pictures of the seed set that are measured on, spread evenly."""
 EXPERT = "expert"
@@ -73,7 +76,8 @@ class Workshop:
         return arrays, figures
 
     def _tuned(self, arrays: Arrays, known: Pictures, seed: int) -> tuple[Arrays, dict[str, float]]:
-        return distil.distil(arrays, self._expert(), known, steps=self._rules.distil_steps, seed=seed, threads=THREADS)
+        steps, turning = self._rules.distil_steps, seedset.may_turn(self._settings)
+        return distil.distil(arrays, self._expert(), known, steps=steps, seed=seed, threads=THREADS, turning=turning)
 
     def quantise(self, arrays: Arrays, current: Current, *, release: int, round_number: int, data: str, folder: Path) -> Candidate:
         """Export, quantise, measure on the seed set, and write the card.
@@ -85,7 +89,7 @@ class Workshop:
         card = current.card
         model = distil.student_model(arrays, classes=len(card.labels), side=card.input.width)
         fp32 = export.to_onnx(model, side=card.input.width)
-        calibration = pictures.load(self._rules.calibration_set or self._models / "calibration.npz").evenly(LARGEST_SEED)
+        calibration = self._calibration_set()
         int8 = quantise.quantise(fp32, calibration.frames, card.input)
         whole, path = folder / "candidate.fp32.onnx", folder / "candidate.onnx"
         durable.write(whole, fp32)
@@ -124,7 +128,8 @@ class Workshop:
         counted = [Counts(cases=reply.candidate.cases, right=reply.candidate.right) for reply in replies]
         before = [Counts(cases=reply.current.cases, right=reply.current.right) for reply in replies]
         pooled, was = gates.pooled(counted), gates.pooled(before)
-        checks, notes = [], []
+        checks: list[Check] = []
+        notes: list[str] = []
         if pooled.total >= self._rules.minimum_held_out:
             checks += gates.on_cases(pooled, was, largest_drop=self._rules.largest_drop)
             notes.append(f"{pooled.total} held-out cases of {len(replies)} regions: {was.accuracy:.4f} before, {pooled.accuracy:.4f} now.")
@@ -192,6 +197,10 @@ class Workshop:
 
     def _seed_set(self) -> Pictures:
         return pictures.load(self._rules.seed_set or self._models / "seed.npz")
+
+    def _calibration_set(self) -> Pictures:
+        path = self._rules.calibration_set or self._models / "calibration.npz"
+        return (pictures.load(path) if path.exists() else self._seed_set()).evenly(LARGEST_CALIBRATION)
 
     def _expert(self) -> Path | None:
         found = sorted((self._models / EXPERT).glob("*.onnx"))

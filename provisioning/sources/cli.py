@@ -21,6 +21,7 @@ def data(
     streams: Annotated[int, typer.Option(min=1, max=64, help="How many streams.")] = 2,
     frames: Annotated[int, typer.Option(min=1, help="Frames per stream.")] = 1500,
     seed: Annotated[int, typer.Option(min=0, help="Draws the streams.")] = 1,
+    seed_boards: Annotated[int | None, typer.Option(min=1, help="Only the first so many boards (units) of the seed split.")] = None,
 ) -> None:
     """Write splits that share no unit: what models are built from, what thresholds are set on, what is streamed.
 
@@ -31,6 +32,6 @@ def data(
     odd = sorted(set(wanted) - {*datasets.SPLITS, "streams"})
     if odd:
         raise InputError(f"there is no split {odd[0]}.", f"Take of: {', '.join(datasets.SPLITS)}, streams.")
-    prepared = datasets.prepare(data, out, wanted=wanted, streams=streams, frames_per_stream=frames, seed=seed)
+    prepared = datasets.prepare(data, out, wanted=wanted, streams=streams, frames_per_stream=frames, seed=seed, seed_boards=seed_boards)
     for path in [*prepared.splits.values(), *(stream.frames for stream in prepared.streams)]:
         typer.echo(str(path))

@@ -48,8 +48,8 @@ def run(config: Path) -> None:
     vault.start()
     context = client_context(identity, server_tier="cloud")
     https, reports = (HttpsClient(context, settings.cloud.url, record=recorder(settings.cloud.egress_record)) for _ in range(2))
-    tasks = Tasks(settings, vault)
     pause = _pause(stopped)
+    tasks = Tasks(settings, vault, pause=pause)
     reporter = Reporter(
         reports, counts=lambda: cases_of(vault), status=lambda: read_status(settings.status_path), clock=clock.wall, pause=pause
     )

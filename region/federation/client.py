@@ -62,6 +62,7 @@ def wish_of(message: Message) -> Wish:
             minimum_cases=_number(config, "minimum-cases"),
             replay_share=_share(config, "replay-share"),
             device_share=_share(config, "device-share"),
+            turning=bool(config["turning"]),
         )
     except KeyError as error:
         raise ProtocolError(f"the cloud's task does not say {error}.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,14 @@ from region import evaluation, training
 from region.config import RegionSettings
 from region.training import Arrays, Job, Outcome, Wish
 from region.vault import Vault
+from shared.clock import monotonic
 from shared.errors import FederationError
 from shared.release.card import Card, decode_card
 from shared.wire.reports import Blob, EvaluateTask, EvaluationReply
 
 TIMEOUT_S = 3600.0
+REPLAY_WAIT_S = 90.0
+"""How long a training waits for the replay release to arrive."""
 MOST_CASES = 4096
 """Held-out cases an evaluation takes at most, the newest."""
 
@@ -26,11 +30,13 @@ class Tasks:
     Args:
         settings: region.toml; its training section limits what the cloud asks for.
         vault: open, read only.
+        pause: waits for so many seconds; False when the process is to stop.
     """
 
-    def __init__(self, settings: RegionSettings, vault: Vault) -> None:
+    def __init__(self, settings: RegionSettings, vault: Vault, *, pause: Callable[[float], bool]) -> None:
         self._settings = settings
         self._vault = vault
+        self._pause = pause
 
     def train(self, arrays: Arrays, wish: Wish) -> Outcome:
         """Train from `arrays` on this region's cases, in a child process.
@@ -47,6 +53,7 @@ class Tasks:
             batch=min(wish.batch, limits.batch),
             minimum_cases=max(wish.minimum_cases, limits.minimum_cases),
         )
+        self._await_replay(bounded)
         newest = self._vault.database.rows("SELECT coalesce(max(id), 0) FROM cases")[0][0]
         job = Job(
             vault=self._settings.vault_path,
@@ -58,6 +65,13 @@ class Tasks:
             last_case=newest,
         )
         return training.train(self._settings.state / "training", arrays, job, timeout_s=TIMEOUT_S)
+
+    def _await_replay(self, wish: Wish) -> None:
+        """Give the replay release time to arrive: it is fetched by the daemon, beside this process."""
+        deadline = monotonic() + REPLAY_WAIT_S
+        while wish.replay_share > 0 and replay_path(self._settings.state) is None and monotonic() < deadline:
+            if not self._pause(0.5):
+                raise FederationError("the region is being stopped.")
 
     def evaluate(self, task: EvaluateTask, folder: Path) -> EvaluationReply:
         """Count how candidate and current student do on the held-out audit cases; no case gives counts of zero.
