@@ -66,7 +66,7 @@ def vault(config: Config, as_json: AsJson = False) -> None:
 
 @app.command()
 def egress(config: Config, as_json: AsJson = False) -> None:
-    """Search every recorded body that was sent to the cloud for any picture of the vault (needs [cloud] egress_record)."""
+    """Search every recorded body that was sent to the cloud for any picture of the vault (needs egress_record in the section cloud)."""
     settings = load(config, RegionSettings)
     if settings.cloud.egress_record is None:
         raise ConfigurationError("the region records nothing of what it sends.", "Set egress_record under [cloud].")

@@ -296,6 +296,7 @@ class Region:
             fleet=self.fleet,
             revocations=self.revocations,
             workers=self.workers,
+            certificate_ends=self.identity.peer.not_after,
         )
 
 

@@ -68,6 +68,8 @@ GAUGES = {
     "expert_release": "Release of the expert that answers.",
     "vault_bytes": "Bytes of cases in the vault.",
     "cases_waiting": "Cases waiting for the expert in memory.",
+    "revocation_list_days_left": "Days until the devices' revocation list expires; then the broker refuses every device.",
+    "certificate_days_left": "Days until the region's own certificate expires.",
     "memory_mb": "Resident memory of the daemon, in 10^6 bytes.",
 }
 

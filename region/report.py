@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Report:
         fleet: the devices.
         revocations: who is revoked.
         workers: the intake workers.
+        certificate_ends: when the region's certificate expires, Unix seconds.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Report:
         fleet: Fleet,
         revocations: RevocationList,
         workers: Sequence[IntakeWorker],
+        certificate_ends: float,
     ) -> None:
         self._name = name
         self._vault, self._broker, self._expert, self._backlog = vault, broker, expert, backlog
         self._figures, self._fleet, self._revocations = figures, fleet, revocations
         self._workers = tuple(workers)
+        self._certificate_ends = certificate_ends
 
     def status(self) -> dict[str, Any]:
         """Return the status as plain JSON values."""
@@ -72,6 +76,8 @@ class Report:
             "dropped": dict(figures.dropped),
             "devices": self._fleet.summary(now=clock.wall()),
             "revoked": sorted(self._revocations.names),
+            "revocation_list_days_left": _days_until(self._revocations.lists.next_update),
+            "certificate_days_left": _days_until(self._certificate_ends),
             "broker_restarts": self._broker.restarts,
             "memory_mb": memory_mb(),
         }
@@ -80,6 +86,8 @@ class Report:
         """Return what keeps the region from receiving and receipting cases; empty when it is ready."""
         found = [] if self._broker.pid is not None else ["the broker is down"]
         found += [] if all(worker.is_storing for worker in self._workers) else ["the vault cannot be written"]
+        is_late = self._revocations.lists.next_update < clock.wall()
+        found += ["the revocation list has expired: the broker refuses every device"] if is_late else []
         return found
 
     def _stored(self) -> dict[str, int]:
@@ -94,6 +102,11 @@ class Report:
             "cases_train": parts.get("train", 0),
             "cases_evaluation": parts.get("evaluation", 0),
         }
+
+
+def _days_until(moment: float) -> float | None:
+    days = (moment - clock.wall()) / 86400
+    return round(days, 2) if math.isfinite(days) else None
 
 
 def memory_mb() -> float:

@@ -22,7 +22,7 @@ DOWN_TO = 0.95
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What the decision needs of one stored case. `size` in bytes, `received_at` in Unix seconds."""
+    """What the decision needs of one stored case: `size` in bytes, `received_at` in Unix seconds, `answered` also when it cannot be."""
 
     id: int
     size: int

@@ -179,15 +179,17 @@ class Vault:
         if oldest is None or (self.held_bytes <= capacity_bytes and now - oldest <= max_age_s):
             return 0
         rows = self.database.rows(
-            "SELECT id, size, received_at, answered_at IS NOT NULL, is_audit FROM cases ORDER BY received_at LIMIT ?", (RETENTION_PAGE,)
+            "SELECT id, size, received_at, answered_at IS NOT NULL, is_audit, refused IS NOT NULL FROM cases ORDER BY received_at LIMIT ?",
+            (RETENTION_PAGE,),
         )
-        held = [Held(id=row[0], size=row[1], received_at=row[2], answered=bool(row[3]), is_audit=bool(row[4])) for row in rows]
+        held = [Held(id=row[0], size=row[1], received_at=row[2], answered=bool(row[3] or row[5]), is_audit=bool(row[4])) for row in rows]
+        unanswered = {row[0] for row in rows if not row[3]}
         gone = set(to_drop(held, held_bytes=self.held_bytes, capacity_bytes=capacity_bytes, max_age_s=max_age_s, now=now))
         dropped = [case for case in held if case.id in gone]
         with self.database.transaction() as connection:
             connection.executemany("DELETE FROM cases WHERE id = ?", [(case.id,) for case in dropped])
             count(connection, "dropped", len(dropped))
-            count(connection, "dropped_unanswered", sum(not case.answered for case in dropped))
+            count(connection, "dropped_unanswered", len(unanswered & gone))
         self.held_bytes -= sum(case.size for case in dropped)
         self._logger.info(CASES_DROPPED, cases=len(dropped), held_bytes=self.held_bytes)
         return len(dropped)

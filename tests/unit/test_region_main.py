@@ -178,6 +178,8 @@ def test_two_devices_over_the_real_broker_and_what_the_region_says_of_it(site: S
     assert (status["cases_stored"], status["expert_release"], status["dropped"]) == (4, 1, {})
     assert status["devices"]["edge-1.region-1"]["connected_recently"]
     assert 0 < status["answer_ms_p50"] <= status["answer_ms_p99"]
+    assert 20 < status["revocation_list_days_left"] < 31
+    assert status["certificate_days_left"] > 30
     ops = site.ports[3]
     assert http(ops, "/healthz") == (200, "alive\n")
     assert http(ops, "/readyz")[0] == 200
