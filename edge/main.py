@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge.config import EdgeSettings, StreamSettings
+from edge.counters import Served
 from edge.handover import HandOver
+from edge.inference import Inference, Neighbours
 from edge.model import MakeEngine, ModelSlot, open_model
 from edge.newest import NewestFrames
 from edge.numbers import FrameNumbers
@@ -22,16 +24,17 @@ from edge.outputs import EventFile
 from edge.pipeline import Pipeline
 from edge.report import Reporter
 from edge.settling import Settler
+from edge.slots import Slots
 from edge.sources.base import Source
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
 from edge.sources.stream import StreamThread
 from edge.sources.video import VideoSource
 from edge.spooling import CaseWriter
-from edge.updater import Updater
-from edge.updates import make_updater
+from edge.swap import Service
+from edge.updater import Updater, UpdaterSettings
 from edge.uplink import Uplink, UplinkSettings
-from shared import config, lifecycle, log
+from shared import clock, config, lifecycle, log
 from shared.errors import ConfigurationError, IdentityError, LinkError, StorageError
 from shared.hwprofile import shelf
 from shared.hwprofile.engine import engine_maker
@@ -39,6 +42,8 @@ from shared.identity.store import Identity
 from shared.lifecycle import Part
 from shared.link.https import HttpsClient
 from shared.link.spool import Spool
+from shared.release.fetch import from_https
+from shared.release.trust import TrustedClient, load_root
 from shared.status import StatusServer
 
 NAME = "edge"
@@ -158,31 +163,35 @@ class Agent:
         self._writer = CaseWriter(
             frames=self._hand_over, pictures=settings.picture, offer=self._uplink.offer_many, bind=self._settler.bind
         )
-        self._pipeline = Pipeline(
-            frames=self._frames,
-            models=self._models,
+        self._inference = Inference(
             policy=settings.policy,
-            audit_key=self._uplink.audit_key,
-            settler=self._settler,
-            hand_over=self._hand_over,
+            neighbours=Neighbours(
+                settle=self._settler.settle,
+                hand_over=self._hand_over.offer,
+                audit_key=self._uplink.audit_key,
+                dropped=self._frames.dropped_in_all,
+            ),
             streams=[stream.name for stream in settings.streams],
-            largest_batch=batch,
+            monotonic=clock.monotonic,
+            wall=clock.wall,
         )
+        self._pipeline = Pipeline(frames=self._frames, models=self._models, inference=self._inference, largest_batch=batch)
         self._streams = self._make_streams()
         self._reporter = Reporter(
             settings=settings,
             streams=self._streams,
             frames=self._frames,
             models=self._models,
-            pipeline=self._pipeline,
+            inference=self._inference,
             settler=self._settler,
             hand_over=self._hand_over,
             writer=self._writer,
             events=self._events,
             spool=self._spool,
             link=self._uplink,
+            wall=clock.wall,
         )
-        self._updater = self._make_updater(identity)
+        self._updater = self._make_updater()
         self._reporter.updater = self._updater
 
     def parts(self) -> Sequence[Part]:
@@ -213,21 +222,32 @@ class Agent:
             fetch_key=lambda: relay_key(self._relay),
         )
 
-    def _make_updater(self, identity: Identity) -> Updater | None:
+    def _make_updater(self) -> Updater | None:
         """Return the updater, None where the device was given no release root: then it keeps the model it has, and says so."""
+        settings = self._settings
         try:
-            return make_updater(
-                self._settings,
-                identity=identity,
-                models=self._models,
-                make_engine=self._make_engine,
-                served=self._pipeline.served,
-                report=self._uplink.report,
-            )
+            root = load_root(settings.release_root)
         except IdentityError as error:
             self._reporter.why_no_updates = str(error)
             log.get(NAME).warning(NO_ROOT, reason=error.message)
             return None
+        update = settings.update
+        return Updater(
+            UpdaterSettings(
+                device=settings.device, fleet=settings.fleet, interval_s=update.interval_s, probation_frames=update.probation_frames
+            ),
+            trust=TrustedClient(settings.state / "trust", bootstrap_root=root, fetch=from_https(self._relay.get)),
+            slots=Slots(settings.state / "slots"),
+            models=self._models,
+            load=lambda onnx, card: open_model(onnx, card, self._make_engine),
+            service=self._service,
+            report=self._uplink.report,
+            downloads=settings.state / "downloads",
+        )
+
+    def _service(self, release: int) -> Service:
+        served = self._inference.served.get(release, Served())
+        return Service(frames=served.frames, failures=served.failures, deferred=served.deferred)
 
     def _make_streams(self) -> list[StreamThread]:
         numbers = FrameNumbers(self._settings.state / "frames.json")

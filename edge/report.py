@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from edge.config import EdgeSettings
 from edge.counters import SwapRecord
-from edge.handover import HandOver
-from edge.model import ModelSlot
-from edge.newest import NewestFrames
-from edge.outputs import EventFile
-from edge.pipeline import Pipeline
-from edge.settling import Settler
-from edge.sources.stream import StreamThread
-from edge.spooling import CaseWriter
-from shared import clock
-from shared.link.spool import Spool
 from shared.wire.messages import StreamCounts, Telemetry
+
+if TYPE_CHECKING:  # it reads their counters and makes none of them
+    from edge.handover import HandOver
+    from edge.inference import Inference
+    from edge.model import ModelSlot
+    from edge.newest import NewestFrames
+    from edge.outputs import EventFile
+    from edge.settling import Settler
+    from edge.sources.stream import StreamThread
+    from edge.spooling import CaseWriter
+    from shared.clock import Clock
+    from shared.link.spool import Spool
 
 
 class Tells(Protocol):
@@ -37,13 +39,14 @@ class Reporter:
         streams: its streams' threads.
         frames: the newest-frame slots.
         models: the model in use.
-        pipeline: the inference thread.
+        inference: what answers frames.
         settler: the events' state.
         hand_over: frames on their way to the spool.
         writer: the spool's writer.
         events: the event file.
         spool: the spool.
         link: the uplink.
+        wall: tells Unix seconds.
     """
 
     def __init__(
@@ -53,25 +56,27 @@ class Reporter:
         streams: Sequence[StreamThread],
         frames: NewestFrames,
         models: ModelSlot,
-        pipeline: Pipeline,
+        inference: Inference,
         settler: Settler,
         hand_over: HandOver,
         writer: CaseWriter,
         events: EventFile,
         spool: Spool,
         link: Tells,
+        wall: Clock,
     ) -> None:
         self._settings = settings
         self._streams = streams
         self._frames = frames
         self._models = models
-        self._pipeline = pipeline
+        self._inference = inference
         self._settler = settler
         self._hand_over = hand_over
         self._writer = writer
         self._events = events
         self._spool = spool
         self._link = link
+        self._wall = wall
         self.updater: Tells | None = None
         self.why_no_updates = ""
 
@@ -83,7 +88,7 @@ class Reporter:
         return {
             "name": self._settings.device,
             "release": release,
-            "model": {"engine": model.engine.name if model else "", "waiting_for_first": model is None, "reason": self._pipeline.reason},
+            "model": {"engine": model.engine.name if model else "", "waiting_for_first": model is None, "reason": self._inference.reason},
             "update": self.updater.status() if self.updater else nothing,
             "streams": {stream.name: self._stream(stream) for stream in self._streams},
             "link": self._link.status(),
@@ -98,9 +103,9 @@ class Reporter:
             "latency_ms": {
                 "answer_p50": self._settler.answer_latency.percentile_ms(0.5),
                 "answer_p99": self._settler.answer_latency.percentile_ms(0.99),
-                "inference_p50": self._pipeline.latency.percentile_ms(0.5),
+                "inference_p50": self._inference.latency.percentile_ms(0.5),
             },
-            "swaps": [_swap(record) for record in self._pipeline.swaps],
+            "swaps": [_swap(record) for record in self._inference.swaps],
         }
 
     def telemetry(self) -> Telemetry:
@@ -108,18 +113,18 @@ class Reporter:
         model = self._models.current()
         update: Mapping[str, Any] = self.updater.status() if self.updater else {}
         return Telemetry(
-            at=clock.wall(),
+            at=self._wall(),
             floor=0,
             release=model.card.release if model else 0,
             update_state=str(update.get("state", "none")),
             streams=tuple(self._counts(stream) for stream in self._streams),
             spool_cases=0,
             spool_bytes=0,
-            latency_ms_p50=self._pipeline.latency.percentile_ms(0.5),
+            latency_ms_p50=self._inference.latency.percentile_ms(0.5),
         )
 
     def _counts(self, stream: StreamThread) -> StreamCounts:
-        counters = self._pipeline.counters[stream.name]
+        counters = self._inference.counters[stream.name]
         return StreamCounts(
             stream=stream.name,
             frames=stream.state.frames,
@@ -132,7 +137,7 @@ class Reporter:
     def _stream(self, stream: StreamThread) -> dict[str, Any]:
         counts: dict[str, Any] = msgspec.structs.asdict(self._counts(stream))
         counts.pop("stream")
-        failed = self._pipeline.counters[stream.name].failed
+        failed = self._inference.counters[stream.name].failed
         state = stream.state
         return {**counts, "failed": failed, "corrupt": state.corrupt, "state": state.state, "reason": state.reason}
 

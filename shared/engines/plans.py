@@ -4,49 +4,18 @@ Rules, in order:
 1. A plan's name is the SHA-256 of everything it was built from (model, TensorRT version, compute capability, precision, shapes): a
    change of any makes another plan, never a wrong one.
 2. The folder is 0700 and owned by this user, else it is refused. The key is 32 random bytes in it, 0600.
-3. A file is `TRTP1` ‖ HMAC-SHA256(key, name ‖ plan) ‖ plan. One that does not verify is ignored and built anew.
+3. A file (`planfile`) that does not verify is ignored and built anew.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import secrets
 import stat
 from pathlib import Path
 
+from shared.engines.planfile import seal, unseal
 from shared.errors import StorageError
-
-MAGIC = b"TRTP1"
-_TAG = 32
-
-
-def plan_name(*, model: bytes, runtime: str, capability: str, precision: str, largest_batch: int) -> str:
-    """Return the name of the plan for a model on a machine.
-
-    Args:
-        model: the bytes of the `.onnx` file.
-        runtime: TensorRT's version.
-        capability: the GPU's compute capability.
-        precision: fp32, fp16 or int8.
-        largest_batch: the largest batch the plan is built for.
-    """
-    parts = [hashlib.sha256(model).hexdigest(), runtime, capability, precision, str(largest_batch)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def seal(key: bytes, name: str, plan: bytes) -> bytes:
-    """Return the bytes of a cache file."""
-    return MAGIC + hmac.digest(key, name.encode() + plan, "sha256") + plan
-
-
-def unseal(key: bytes, name: str, data: bytes) -> bytes | None:
-    """Return the plan of a cache file, None when it is not one of ours under this name."""
-    tag, plan = data[len(MAGIC) : len(MAGIC) + _TAG], data[len(MAGIC) + _TAG :]
-    if data[: len(MAGIC)] != MAGIC or not hmac.compare_digest(tag, hmac.digest(key, name.encode() + plan, "sha256")):
-        return None
-    return plan
 
 
 class PlanCache:

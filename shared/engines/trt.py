@@ -20,7 +20,8 @@ from shared import log
 from shared.engines.admission import admit
 from shared.engines.base import Batch
 from shared.engines.cuda import Cuda
-from shared.engines.plans import PlanCache, plan_name
+from shared.engines.planfile import plan_name
+from shared.engines.plans import PlanCache
 from shared.errors import DependencyError, EngineError, StorageError
 
 BUILT, NOT_CACHED = "engine_built", "engine_not_cached"

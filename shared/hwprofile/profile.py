@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from shared.config import Section
 from shared.errors import ConfigurationError
+from shared.section import Section
 
 SCHEMA = 1
 Precision = Literal["fp32", "fp16", "int8"]

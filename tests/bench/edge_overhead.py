@@ -19,11 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge.config import PolicySettings
 from edge.handover import HandOver
-from edge.model import ModelSlot, open_model
+from edge.inference import Inference, Neighbours
+from edge.model import open_model
 from edge.newest import NewestFrames
 from edge.outputs import EventFile
-from edge.pipeline import Pipeline
 from edge.settling import Settler
+from shared import clock
 from shared.engines.onnx import OnnxEngine
 from shared.release import card
 from shared.vision.frames import Frame, Pixels
@@ -62,14 +63,14 @@ def _paired(folder: Path, frames: list[Pixels]) -> tuple[list[float], list[float
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
     events = EventFile(folder / "events.jsonl")
     events.start()
-    pipeline = Pipeline(
-        frames=NewestFrames(),
-        models=ModelSlot(),
+    inference = Inference(
         policy=PolicySettings(audit_share=0.02),
-        audit_key=lambda: bytes(32),
-        settler=Settler(events),
-        hand_over=HandOver(),
+        neighbours=Neighbours(
+            settle=Settler(events).settle, hand_over=HandOver().offer, audit_key=lambda: bytes(32), dropped=NewestFrames().dropped_in_all
+        ),
         streams=["a"],
+        monotonic=clock.monotonic,
+        wall=clock.wall,
     )
     raw: list[float] = []
     clean: list[float] = []
@@ -87,7 +88,7 @@ def _paired(folder: Path, frames: list[Pixels]) -> tuple[list[float], list[float
     def layered(pixels: Pixels, number: int) -> None:
         began = time.thread_time_ns()
         frame = Frame(stream="a", number=number, unit="u", captured_at=time.time(), arrived_at=time.monotonic(), pixels=pixels)
-        pipeline.step(model, [frame])
+        inference.step(model, [frame])
         clean.append((time.thread_time_ns() - began) / 1e3)
 
     for number, pixels in enumerate(frames):

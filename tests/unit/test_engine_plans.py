@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.engines import plans
+from shared.engines import planfile
 from shared.engines.cuda import Cuda
 from shared.engines.plans import PlanCache
 from shared.errors import DependencyError, EngineError, StorageError
@@ -14,9 +14,9 @@ FIELDS = {"model": b"m", "runtime": "10.3.0", "capability": "8.7", "precision": 
 
 
 def test_the_name_changes_with_everything_a_plan_depends_on() -> None:
-    base = plans.plan_name(**FIELDS)  # type: ignore[arg-type]
+    base = planfile.plan_name(**FIELDS)  # type: ignore[arg-type]
     others = [{"model": b"n"}, {"runtime": "10.4.0"}, {"capability": "8.6"}, {"precision": "fp16"}, {"largest_batch": 8}]
-    names = {base, *(plans.plan_name(**{**FIELDS, **other}) for other in others)}  # type: ignore[arg-type]
+    names = {base, *(planfile.plan_name(**{**FIELDS, **other}) for other in others)}  # type: ignore[arg-type]
     assert len(names) == 6
 
 

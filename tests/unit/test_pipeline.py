@@ -17,6 +17,7 @@ from edge.config import PictureSettings, PolicySettings
 from edge.counters import WINDOW, Latencies
 from edge.events import Inferred
 from edge.handover import HandOver
+from edge.inference import Inference, Neighbours
 from edge.model import LoadedModel, ModelSlot, open_model
 from edge.newest import NewestFrames
 from edge.outputs import EventFile
@@ -24,6 +25,7 @@ from edge.pipeline import Pipeline
 from edge.settling import Settler
 from edge.spooling import CaseWriter
 from edge.waiting import Waiting
+from shared import clock
 from shared.deferral.policy import Action, Decision
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, StorageError, TrustError
@@ -46,15 +48,19 @@ class Device:
         self.output = EventFile(self.file)
         self.settler = Settler(self.output)
         self.writer = CaseWriter(frames=self.hand_over, pictures=PictureSettings(), offer=self._offer, bind=self.settler.bind)
-        self.pipeline = Pipeline(
-            frames=self.newest,
-            models=self.models,
+        self.inference = Inference(
             policy=PolicySettings(audit_share=audit_share, answer_deadline_s=deadline_s, threshold=threshold),
-            audit_key=lambda: bytes(32),
-            settler=self.settler,
-            hand_over=self.hand_over,
+            neighbours=Neighbours(
+                settle=self.settler.settle,
+                hand_over=self.hand_over.offer,
+                audit_key=lambda: bytes(32),
+                dropped=self.newest.dropped_in_all,
+            ),
             streams=["a", "b"],
+            monotonic=clock.monotonic,
+            wall=clock.wall,
         )
+        self.pipeline = Pipeline(frames=self.newest, models=self.models, inference=self.inference)
         self.parts: list[Any] = [self.output, self.settler, self.writer, self.pipeline]
 
     def _offer(self, cases: Sequence[NewCase]) -> tuple[int | None, ...]:
@@ -77,7 +83,7 @@ class Device:
         return [json.loads(line) for line in self.file.read_bytes().splitlines()]
 
     def counts(self, stream: str = "a") -> tuple[int, int, int, int]:
-        found = self.pipeline.counters[stream]
+        found = self.inference.counters[stream]
         return found.kept, found.deferred, found.audited, found.failed
 
 
@@ -219,9 +225,9 @@ def test_a_failing_model_is_counted_and_a_swap_back_goes_on(tmp_path: Path) -> N
         device.newest.put(frame(2, SURE_RED))
         until(lambda: device.output.written == 2)
     assert [event["sequence"] for event in device.events()] == [0, 2]
-    assert (device.pipeline.served[1].frames, device.pipeline.served[2].failures) == (2, 1)
+    assert (device.inference.served[1].frames, device.inference.served[2].failures) == (2, 1)
     assert device.counts() == (2, 0, 0, 1)
-    assert "finite" in device.pipeline.reason
+    assert "finite" in device.inference.reason
 
 
 def test_a_swap_falls_between_two_frames_and_is_recorded(tmp_path: Path) -> None:
@@ -240,8 +246,8 @@ def test_a_swap_falls_between_two_frames_and_is_recorded(tmp_path: Path) -> None
     found = device.events()
     assert [event["sequence"] for event in found] == list(range(200))
     assert all((event["label"] == "red") == (event["release"] == 1) for event in found)
-    swap = device.pipeline.swaps[0]
-    assert (swap.from_release, swap.to_release, swap.dropped_during, len(device.pipeline.swaps)) == (1, 2, 0, 1)
+    swap = device.inference.swaps[0]
+    assert (swap.from_release, swap.to_release, swap.dropped_during, len(device.inference.swaps)) == (1, 2, 0, 1)
     assert 0 <= swap.gap_ms < 1000
 
 

@@ -1,0 +1,172 @@
+"""What is done with a batch of frames: answer, decide, hand on, count. Pure: engine, clocks and neighbours are given in.
+
+    logits = engine(prepare(pixels))         (shared.vision, shared.engines)
+    prediction, score = decode(logits)       (shared.vision.tasks, shared.deferral.scores)
+    decision = policy(stream, number, score) (shared.deferral.policy)
+    event; and the frame itself when it must be sent
+
+The rules of a model (threshold, score) come from its card and change with it, between two batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.config import PolicySettings
+from edge.counters import Latencies, Served, StreamCounters, SwapRecord
+from edge.events import Inferred
+from shared.deferral.policy import Action, Policy
+from shared.deferral.scores import SCORES
+from shared.errors import TerraceError
+from shared.vision.frames import Frame
+from shared.vision.preprocess import prepare
+from shared.vision.tasks.classification import decode
+from shared.wire.messages import Prediction
+
+if TYPE_CHECKING:
+    from edge.model import LoadedModel
+    from shared.clock import Clock
+
+
+class Neighbours:
+    """Where a frame goes after its answer, and who is asked on the way.
+
+    Args:
+        settle: writes a frame's events; called with the monotonic time of the answer.
+        hand_over: takes a frame that must be sent; never blocks.
+        audit_key: gives the key of the audit draw.
+        dropped: counts the frames that were replaced before they were taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        settle: Callable[[Inferred, float], None],
+        hand_over: Callable[[Inferred], None],
+        audit_key: Callable[[], bytes],
+        dropped: Callable[[], int],
+    ) -> None:
+        self.settle = settle
+        self.hand_over = hand_over
+        self.audit_key = audit_key
+        self.dropped = dropped
+
+
+class Inference:
+    """Answers batches and keeps the counts of what became of them.
+
+    Args:
+        policy: the operator's figures.
+        neighbours: where frames go.
+        streams: names of the streams.
+        monotonic: tells durations.
+        wall: tells Unix seconds.
+    """
+
+    def __init__(
+        self, *, policy: PolicySettings, neighbours: Neighbours, streams: Sequence[str], monotonic: Clock, wall: Clock
+    ) -> None:
+        self._settings = policy
+        self._to = neighbours
+        self._monotonic = monotonic
+        self._wall = wall
+        self._running: LoadedModel | None = None
+        self._policy = Policy(threshold=None, audit_share=policy.audit_share)
+        self._score = SCORES["margin"]
+        self._last_answer = 0.0
+        self._last_dropped = 0
+        self.counters = {stream: StreamCounters() for stream in streams}
+        self.served: dict[int, Served] = {}
+        self.swaps: list[SwapRecord] = []
+        self.latency = Latencies()
+        self.reason = ""
+
+    def step(self, model: LoadedModel, frames: Sequence[Frame]) -> SwapRecord | None:
+        """Answer one batch.
+
+        Returns:
+            The change of release, when this batch is the first that another model answered.
+
+        Raises:
+            TerraceError: the model failed; the batch is counted as failed.
+        """
+        before = self._running
+        if model is not before:
+            self._adopt(model)
+        try:
+            predictions, scores = self._infer(model, frames)
+        except TerraceError as error:
+            self._count_failure(model, frames, error)
+            raise
+        now, key = self._monotonic(), self._to.audit_key()
+        for frame, prediction, score in zip(frames, predictions, scores, strict=True):
+            self._finish(model, frame, prediction, score, key, now)
+        self.served[model.card.release].frames += len(frames)
+        swap = self._record_swap(before, model, frames, now) if before is not None and model is not before else None
+        self._last_answer, self._last_dropped = now, self._to.dropped()
+        return swap
+
+    def _infer(self, model: LoadedModel, frames: Sequence[Frame]) -> tuple[list[Prediction], list[float]]:
+        spec = model.card.input
+        first = frames[0].pixels.shape
+        if all(frame.pixels.shape == first for frame in frames):
+            pixels = frames[0].pixels[None] if len(frames) == 1 else np.stack([frame.pixels for frame in frames])
+            batch = prepare(pixels, spec)
+        else:
+            batch = np.concatenate([prepare(frame.pixels[None], spec) for frame in frames])
+        logits = model.engine.run(batch)
+        return decode(logits), self._score(logits).tolist()
+
+    def _finish(self, model: LoadedModel, frame: Frame, prediction: Prediction, score: float, key: bytes, now: float) -> None:
+        decision = self._policy.decide(stream=frame.stream, frame=frame.number, score=score, audit_key=key)
+        inferred = Inferred(
+            frame=frame,
+            prediction=prediction,
+            decision=decision,
+            release=model.card.release,
+            labels=model.card.labels,
+            deadline_s=self._settings.answer_deadline_s,
+        )
+        self._to.settle(inferred, now)
+        counters = self.counters[frame.stream]
+        if decision.action is Action.KEEP:
+            counters.kept += 1
+        else:
+            self._to.hand_over(inferred)
+            counters.audited += decision.action is Action.AUDIT
+            counters.deferred += decision.action is Action.DEFER
+            self.served[model.card.release].deferred += decision.action is Action.DEFER
+        self.latency.add(now - frame.arrived_at)
+
+    def _adopt(self, model: LoadedModel) -> None:
+        """Take the rules of a model that is new here from its card."""
+        calibration, override = model.card.calibration, self._settings.threshold
+        threshold = override if override is not None else calibration.threshold if calibration else None
+        self._score = SCORES[calibration.score if calibration and calibration.score in SCORES else "margin"]
+        if calibration and calibration.score not in SCORES and override is None:
+            threshold = None  # calibrated for a score this agent does not know: audit only
+        self._policy = Policy(threshold=threshold, audit_share=self._settings.audit_share)
+        self.served.setdefault(model.card.release, Served())
+        self._running = model
+
+    def _count_failure(self, model: LoadedModel, frames: Sequence[Frame], error: TerraceError) -> None:
+        self.served[model.card.release].failures += len(frames)
+        self.reason = str(error)
+        for frame in frames:
+            self.counters[frame.stream].failed += 1
+
+    def _record_swap(self, before: LoadedModel, model: LoadedModel, frames: Sequence[Frame], now: float) -> SwapRecord:
+        at_hand = max(self._last_answer, min(frame.arrived_at for frame in frames))
+        record = SwapRecord(
+            at=self._wall(),
+            from_release=before.card.release,
+            to_release=model.card.release,
+            gap_ms=1000.0 * (now - at_hand),
+            dropped_during=self._to.dropped() - self._last_dropped,
+        )
+        self.swaps.append(record)
+        del self.swaps[:-64]
+        return record
