@@ -29,7 +29,7 @@ class BatchTimes:
         """Note how long a batch took."""
         self._recent.append(seconds)
         ordered = sorted(self._recent)
-        self._typical = ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))]
+        self._typical = ordered[int(QUANTILE * (len(ordered) - 1))]  # one slow batch among few is no slow phase
 
     @property
     def typical_s(self) -> float:

@@ -49,6 +49,11 @@ class Decoder:
         self._child: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
+    def start(self) -> None:
+        """Start the child, so that the first picture does not wait for it; what goes wrong is said at the first picture."""
+        with contextlib.suppress(OSError, EOFError):
+            self._running()
+
     def stop(self) -> None:
         """End the child, if there is one."""
         child, self._child = self._child, None

@@ -99,6 +99,7 @@ class ExpertWorker:
                 self._changed.notify()
 
     def _run(self) -> None:
+        self._decoder.start()
         while not self._stopping:
             self._take_over()
             batch = self._pull()
