@@ -98,7 +98,7 @@ class Reporter:
                 "waiting": self._settler.waiting(),
                 "answered": self._settler.answered,
                 "expired": self._settler.expired,
-                "late": self._settler.late(),
+                "unawaited": self._settler.unawaited(),
             },
             "latency_ms": {
                 "answer_p50": self._settler.answer_latency.percentile_ms(0.5),

@@ -75,9 +75,9 @@ class Settler:
         """Return how many deferred frames wait for an answer."""
         return len(self._waiting)
 
-    def late(self) -> int:
-        """Return how many answers came that no frame waited for (any more)."""
-        return self._waiting.late
+    def unawaited(self) -> int:
+        """Return how many answers came that no frame waited for: audit samples', or past the deadline."""
+        return self._waiting.unawaited
 
     def _finish(self, inferred: Inferred, answer: Answer) -> None:
         now = clock.monotonic()

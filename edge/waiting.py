@@ -2,7 +2,8 @@
 
 Rules, in order:
 1. A frame waits from the moment it was deferred, whether or not its case is in the spool yet; `bind` tells its sequence later.
-2. An answer that comes before its `bind` is kept (at most 1,024 of them); one that nobody waits for is late.
+2. An answer that comes before its `bind` is kept (at most 1,024 of them); one that nobody waits for (an audit sample's, or one past the
+   deadline) is counted.
 3. A frame leaves exactly once: answered or expired.
 """
 
@@ -27,7 +28,7 @@ class Waiting(Generic[Item, Word]):
         self._key_of: dict[int, Key] = {}
         self._sequence_of: dict[Key, int] = {}
         self._early: OrderedDict[int, Word] = OrderedDict()
-        self.late = 0
+        self.unawaited = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -43,7 +44,7 @@ class Waiting(Generic[Item, Word]):
             self._early.pop(sequence, None)
             return None
         if sequence in self._early:
-            self.late -= 1
+            self.unawaited -= 1
             return self._leave(key), self._early.pop(sequence)
         self._key_of[sequence] = key
         self._sequence_of[key] = sequence
@@ -57,7 +58,7 @@ class Waiting(Generic[Item, Word]):
         self._early[sequence] = word
         if len(self._early) > EARLY_LIMIT:
             self._early.popitem(last=False)
-        self.late += 1
+        self.unawaited += 1
         return None
 
     def expired(self, now: float) -> list[Item]:

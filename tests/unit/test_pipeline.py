@@ -124,7 +124,7 @@ def test_an_unsure_frame_is_provisional_then_final_by_the_region(tmp_path: Path)
     case = device.cases[0]
     assert (case.stream, case.frame, case.unit, case.is_audit, case.reason, case.threshold) == ("a", 5, "u5", False, "below_threshold", 1.0)
     assert np.abs(picture.decode(case.picture).astype(int) - UNSURE).max() < 12
-    assert device.settler.late() == 1
+    assert device.settler.unawaited() == 1
     assert device.counts() == (0, 1, 0, 0)
 
 
@@ -147,7 +147,7 @@ def test_an_answer_that_comes_before_its_sequence_is_known_still_counts(tmp_path
         device.newest.put(frame(5, UNSURE))
         until(lambda: device.output.written == 2)
     assert [event["source"] for event in device.events()] == ["edge", "region"]
-    assert device.settler.late() == 0
+    assert device.settler.unawaited() == 0
 
 
 def test_audit_samples_are_sent_and_their_local_answer_is_final(tmp_path: Path) -> None:
