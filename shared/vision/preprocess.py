@@ -45,7 +45,8 @@ def prepare(frames: Pixels, spec: InputSpec) -> Prepared:
     scale, offset = _constants(spec.mean, spec.std)
     batch = np.empty((len(frames), spec.channels, spec.height, spec.width), np.float32)
     if len(set(scale)) == 1 and not any(offset):
-        return np.multiply(frames.transpose(0, 3, 1, 2), scale[0], out=batch)
+        np.multiply(frames.transpose(0, 3, 1, 2), scale[0], out=batch)
+        return batch
     for channel in range(spec.channels):
         np.multiply(frames[..., channel], scale[channel], out=batch[:, channel])
         if offset[channel]:
