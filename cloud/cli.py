@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from cloud import release_cli
 from cloud.config import Settings, read
 from cloud.fleet import Fleet
 from cloud.main import open_registry, serve_cloud, token_path
@@ -28,10 +29,9 @@ from shared.roles import Role
 app = typer.Typer(no_args_is_help=True, help="Serve the cloud: federated rounds, foundry, releases, fleet.")
 rounds = typer.Typer(no_args_is_help=True, help="Federated rounds: regions train, the cloud adds up, gates, signs and rolls out.")
 tokens = typer.Typer(no_args_is_help=True, help="Tokens for the REST API.")
-releases = typer.Typer(no_args_is_help=True, help="Releases and their lineage.")
 app.add_typer(rounds, name="round")
 app.add_typer(tokens, name="token")
-app.add_typer(releases, name="release")
+app.add_typer(release_cli.app, name="release")
 
 Config = Annotated[Path, typer.Option(help="The cloud's configuration file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -129,22 +129,6 @@ def fleet(config: Config = DEFAULT, as_json: Json = False) -> None:
         typer.echo(f"  {device['name']:<18} student {device['release']}  {device['frames']} frames, {device['deferred']} deferred")
     if not summary["regions"]:
         typer.echo("No region has called yet.")
-    return None
-
-
-@releases.command("list")
-def list_releases(
-    model: Annotated[str | None, typer.Option(help="Only this family, such as student.")] = None,
-    config: Config = DEFAULT,
-    as_json: Json = False,
-) -> None:
-    """List published releases with their parent and the round they came from (0: imported)."""
-    with _open(read(config)) as (registry, _):
-        found = registry.releases(model)
-    if as_json:
-        return _print([msgspec.to_builtins(item) for item in found])
-    for item in found:
-        typer.echo(f"{item.model:<8} {item.release:>4}  {item.role:<6} parent {item.parent}  round {item.round}")
     return None
 
 

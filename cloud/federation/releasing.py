@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from cloud import rollout
 from cloud.config import Settings
 from cloud.evidence import Evidence, encode_evidence
 from cloud.federation.foundry import Candidate, Current, Foundry
@@ -28,7 +29,6 @@ from shared.clock import Clock
 from shared.errors import FederationError, StorageError
 from shared.release import durable
 from shared.release.card import decode_card, encode_card, sha256, target_path
-from shared.release.desired import Desired, DesiredModel
 from shared.wire.reports import Blob, EvaluateTask, EvaluationReply
 
 STUDENT = "student"
@@ -215,20 +215,18 @@ class Releasing:
         before = self._repository.desired(self._settings.fleet)
         if before is None:
             raise FederationError("the fleet has no desired state.", "Run: terrace cloud init --models DIR.")
-        old = before.models[STUDENT]
-        if old.release == release:
+        if before.models[STUDENT].release == release:
             return {"version": before.version}
-        wanted = DesiredModel(
+        desired = rollout.follow(
+            before,
+            fleet=before.fleet,
+            family=STUDENT,
             release=release,
             role="auto",
-            minimum_release=old.minimum_release,
             deltas=tuple(int(base) for base in results["publish"]["delta_bytes"]),
-            previous=old.release,
-            previous_role=old.role,
-            cohort_salt=secrets.token_hex(16),
-            cohort_share=self._settings.rollout.cohort_share,
+            salt=secrets.token_hex(16),
+            share=self._settings.rollout.cohort_share,
         )
-        desired = Desired(version=before.version + 1, fleet=before.fleet, models={**before.models, STUDENT: wanted})
         self._repository.set_desired(desired)
         return {"version": desired.version, "release": release}
 

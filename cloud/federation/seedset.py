@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cloud import rollout
 from cloud.config import Settings
 from cloud.foundry.plans import plan_for
 from cloud.foundry.replay import write_replay
@@ -24,7 +25,6 @@ from cloud.publish import Repository
 from shared import log
 from shared.errors import FederationError, InputError
 from shared.release.card import target_path
-from shared.release.desired import Desired, DesiredModel
 
 SEED_UNITS = 60
 REPLAY, RELEASE = "replay", 1
@@ -48,8 +48,10 @@ def prepare(settings: Settings, repository: Repository) -> None:
         _publish(settings, repository, seed)
     desired = repository.desired(settings.fleet)
     if desired is not None and REPLAY not in desired.models:
-        models = {**desired.models, REPLAY: DesiredModel(release=RELEASE, cohort_salt=secrets.token_hex(16))}
-        repository.set_desired(Desired(version=desired.version + 1, fleet=desired.fleet, models=models))
+        named = rollout.follow(
+            desired, fleet=desired.fleet, family=REPLAY, release=RELEASE, role="manual", salt=secrets.token_hex(16)
+        )
+        repository.set_desired(named)
         log.get("seed").info(PUBLISHED, release=RELEASE)
 
 
@@ -79,7 +81,7 @@ def draw(data: str, destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
         command = [sys.executable, "-m", "shared.cli", "provision", "data", "--data", data, "--split", "seed"]
-        command += ["--seed-boards", str(SEED_UNITS), "--out", folder]
+        command += ["--seed-boards", str(SEED_UNITS), "--streams", "1", "--frames", "1", "--out", folder]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
         if done.returncode:
             lines = done.stderr.strip().removeprefix("terrace: ").splitlines()
