@@ -44,7 +44,7 @@ class LineSplit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LINE_SPLITS: Mapping[str, LineSplit] = {
-    "seed": LineSplit(seed=101, boards=1200, windows=10, defect_share=0.7),
+    "seed": LineSplit(seed=101, boards=1000, windows=10, defect_share=0.65),
     "calibration": LineSplit(seed=102, boards=100, windows=4),
     "policy-fit": LineSplit(seed=103, boards=1200, windows=2),
     "policy-test": LineSplit(seed=104, boards=1200, windows=2),
@@ -183,7 +183,6 @@ def save(path: Path, content: Pool) -> Path:
     """Write a pool as .npz (frames, labels, units, names, spots, groups) and return the path."""
     np.savez(
         path,
-        allow_pickle=False,
         frames=content.frames,
         labels=content.labels,
         units=content.units.astype(np.str_),

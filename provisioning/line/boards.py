@@ -19,7 +19,6 @@ from provisioning.line.optics import Conditions, Pixels, Style, photograph, styl
 SIZE_PX = 96
 WINDOWS_PER_BOARD = 12
 DEFECT_SHARE = 0.5
-SCALE = 1.3
 Labels = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 Units = np.ndarray[tuple[int, ...], np.dtype[np.str_]]
 Spots = np.ndarray[tuple[int, ...], np.dtype[np.int16]]
@@ -80,6 +79,6 @@ def _window(random: Random, kind: int, look: Style, conditions: Conditions, size
     while True:
         layout = draw(random, size)
         rough = smooth_noise(random, size, 5)
-        spot = plant(kind, layout, random, rough, SCALE)
+        spot = plant(kind, layout, random, rough)
         if spot is not None:
             return photograph(layout, look, conditions, random, rough), (round(spot[0]), round(spot[1]))

@@ -37,8 +37,7 @@ def line(
         video.write(out / "stream.mp4", windows.frames[:frames], fps=fps)
         np.savez(
             out / "labels.npz",
-            allow_pickle=False,
-            labels=windows.labels[:frames],
+                labels=windows.labels[:frames],
             units=windows.units[:frames],
             names=np.array(windows.names),
         )

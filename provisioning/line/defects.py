@@ -110,15 +110,15 @@ def _open(site: _Site) -> bool:
         return False
     (column, row), (nx, ny) = edge
     field = site.layout.copper
-    thick = ray(field, (column - nx, row - ny), (-nx, -ny), 13) + 1
-    if not 4 <= thick <= 10:
+    thick = ray(field, (column - nx, row - ny), (-nx, -ny), 16) + 1
+    if not 5 <= thick <= 13:
         return False
     middle = (column - nx * thick / 2, row - ny * thick / 2)
-    for side in (-8, 8):
+    for side in (-10, 10):
         beside = field[round(middle[1] + nx * side), round(middle[0] - ny * side)]
         if abs(float(beside) + thick / 2) > 1.4:
             return False
-    reach, cut = thick / 2 + 1.2, site.uniform(1.1, 2.6)
+    reach, cut = thick / 2 + 1.2, site.uniform(2.0, 4.0)
     start, end = (middle[0] - nx * reach, middle[1] - ny * reach), (middle[0] + nx * reach, middle[1] + ny * reach)
     return site.etch(site.line(start, end, cut))
 
@@ -129,15 +129,15 @@ def _short(site: _Site) -> bool:
         return False
     (column, row), (nx, ny) = edge
     field, net = site.layout.copper, site.layout.net
-    gap = ray(field, (column + nx, row + ny), (nx, ny), 13) + 1
-    if gap > 12:
+    gap = ray(field, (column + nx, row + ny), (nx, ny), 18) + 1
+    if gap > 17:
         return False
     far = (column + nx * (gap + 1), row + ny * (gap + 1))
     if net[row, column] == net[round(far[1]), round(far[0])]:
         return False
     sway = float(site.random.uniform(-3, 3))
     middle = (column + nx * gap / 2 - ny * sway, row + ny * gap / 2 + nx * sway)
-    radius = site.uniform(0.9, 2.2)
+    radius = site.uniform(1.8, 3.2)
     return site.grow(np.minimum(site.line((column - nx, row - ny), middle, radius), site.line(middle, far, radius)))
 
 
@@ -146,11 +146,11 @@ def _mousebite(site: _Site) -> bool:
     if edge is None:
         return False
     (column, row), (nx, ny) = edge
-    thick = ray(site.layout.copper, (column - nx, row - ny), (-nx, -ny), 14) + 1
-    depth = min(site.uniform(2.2, 4.5), thick * 0.65)
-    if depth < 2.4:
+    thick = ray(site.layout.copper, (column - nx, row - ny), (-nx, -ny), 20) + 1
+    depth = min(site.uniform(4.0, 7.0), thick * 0.65)
+    if depth < 4.0:
         return False
-    along = site.uniform(0.3, 2.0)
+    along = site.uniform(0.3, 2.5)
     start, end = (column - ny * along, row + nx * along), (column + ny * along, row - nx * along)
     return site.etch(site.line(start, end, depth))
 
@@ -160,28 +160,29 @@ def _spur(site: _Site) -> bool:
     if edge is None:
         return False
     (column, row), (nx, ny) = edge
-    gap = ray(site.layout.copper, (column + nx, row + ny), (nx, ny), 16) + 1
-    length = min(site.uniform(2.5, 5.5), gap - 4.0)
-    if length < 2.0:
+    gap = ray(site.layout.copper, (column + nx, row + ny), (nx, ny), 20) + 1
+    radius = site.uniform(1.5, 2.6)
+    length = min(site.uniform(4.0, 8.0), gap - radius - 4.5)
+    if length < 3.5:
         return False
     sway = float(site.random.uniform(-1.5, 1.5))
     tip = (column + nx * length - ny * sway, row + ny * length + nx * sway)
-    return site.grow(site.line((column - nx, row - ny), tip, site.uniform(0.9, 1.8)))
+    return site.grow(site.line((column - nx, row - ny), tip, radius))
 
 
 def _copper(site: _Site) -> bool:
-    radius = site.uniform(1.3, 2.8)
-    spot = site.pick(site.layout.copper > radius + 3.5)
+    radius = site.uniform(2.0, 4.0)
+    spot = site.pick(site.layout.copper > radius + 4.0)
     if spot is None:
         return False
-    turn, length = float(site.random.uniform(0, math.pi)), site.uniform(0.0, 2.5)
+    turn, length = float(site.random.uniform(0, math.pi)), site.uniform(0.0, 3.0)
     step = (length * math.cos(turn), length * math.sin(turn))
     return site.grow(site.line((spot[0] - step[0], spot[1] - step[1]), (spot[0] + step[0], spot[1] + step[1]), radius))
 
 
 def _pinhole(site: _Site) -> bool:
-    radius = site.uniform(1.3, 2.4)
-    spot = site.pick(site.layout.copper < -(radius + 1.6))
+    radius = site.uniform(2.0, 3.6)
+    spot = site.pick(site.layout.copper < -(radius + 2.0))
     if spot is None:
         return False
     return site.etch(disc(site.where, site.centred(spot), radius))

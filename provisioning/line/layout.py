@@ -14,7 +14,7 @@ import numpy as np
 
 from provisioning.line.geometry import Field, Grid, box, capsule, disc, grid, half_plane
 
-CLEARANCE_PX = 5.0
+CLEARANCE_PX = 7.0
 FAR = np.float32(99.0)
 Random = np.random.Generator
 
@@ -87,19 +87,19 @@ def draw(random: Random, size: int) -> Layout:
     kind(layout, random)
     for _ in range(int(random.integers(0, 3))):
         _via(layout, random)
-    for _ in range(int(random.integers(0, 3))):
+    for _ in range(int(random.integers(0, 2))):
         _stray(layout, random)
     return layout.turned(int(random.integers(4)), mirrored=bool(random.integers(2)))
 
 
 def _width(random: Random) -> float:
-    return float(random.uniform(5.0, 8.5))
+    return float(random.uniform(7.0, 11.0))
 
 
 def _bus(layout: Layout, random: Random) -> None:
     """Parallel traces, with or without a 45 degree jog, some ending in a via."""
     width = _width(random)
-    pitch = width + float(random.uniform(6.0, 10.0))
+    pitch = width + float(random.uniform(9.0, 15.0))
     reach = layout.where.size * 0.75
     jog, drop = float(random.uniform(-25, 25)), float(random.choice((-22.0, 0.0, 0.0, 22.0)))
     lean = math.copysign(pitch * 0.414, drop)
@@ -113,7 +113,7 @@ def _bus(layout: Layout, random: Random) -> None:
             points = points[:2]
         net = _trace(layout, points, width)
         if net is not None and len(points) == 2:
-            layout.pad(disc(layout.where, points[1], width * 0.5 + 2.2), net=net, drill=disc(layout.where, points[1], 2.0))
+            layout.pad(disc(layout.where, points[1], width * 0.5 + 2.4), net=net, drill=disc(layout.where, points[1], 2.6))
 
 
 def _trace(layout: Layout, points: list[tuple[float, float]], width: float, net: int | None = None) -> int | None:
@@ -125,8 +125,8 @@ def _trace(layout: Layout, points: list[tuple[float, float]], width: float, net:
 
 def _footprint(layout: Layout, random: Random) -> None:
     """One or two rows of rectangular pads, each with a trace that leaves outwards."""
-    half = (float(random.uniform(5.0, 7.5)), float(random.uniform(9.0, 14.0)))
-    pitch = half[0] * 2 + float(random.uniform(7.0, 11.0))
+    half = (float(random.uniform(7.0, 10.0)), float(random.uniform(11.0, 16.0)))
+    pitch = half[0] * 2 + float(random.uniform(9.0, 14.0))
     shift, reach = float(random.uniform(-8, 8)), layout.where.size * 0.75
     rows = ((-1, float(random.uniform(16, 26))), (1, float(random.uniform(16, 26))))
     for side, distance in rows[: int(random.integers(1, 3))]:
@@ -134,16 +134,15 @@ def _footprint(layout: Layout, random: Random) -> None:
             middle = (shift + index * pitch, side * distance)
             net = layout.pad(box(layout.where, middle, half, 1.5))
             if net is not None and random.random() < 0.85:
-                out = (middle[0], side * reach if random.random() < 0.7 else -side * 4.0)
-                _trace(layout, [middle, out], float(random.uniform(4.5, 7.0)), net)
+                _trace(layout, [middle, (middle[0], side * reach)], float(random.uniform(6.0, 9.0)), net)
 
 
 def _through_hole(layout: Layout, random: Random) -> None:
     """Round and oval drilled pads with traces between them and to the border."""
     reach = layout.where.size * 0.5
-    for _ in range(int(random.integers(2, 5))):
+    for _ in range(int(random.integers(1, 4))):
         middle = (float(random.uniform(-reach, reach) * 0.85), float(random.uniform(-reach, reach) * 0.85))
-        radius = float(random.uniform(9.0, 14.0))
+        radius = float(random.uniform(11.0, 16.0))
         long = float(random.choice((0.0, 0.0, 8.0)))
         shape = capsule(layout.where, (middle[0] - long, middle[1]), (middle[0] + long, middle[1]), radius)
         net = layout.pad(shape, drill=disc(layout.where, middle, radius * float(random.uniform(0.32, 0.5))))
@@ -166,16 +165,17 @@ def _pour(layout: Layout, random: Random) -> None:
     else:
         half = (float(random.uniform(18, 36)), float(random.uniform(18, 36)))
         layout.add(box(where, spot, half, float(random.uniform(3, 12))))
-    for _ in range(2):
-        _stray(layout, random)
+    _stray(layout, random)
 
 
 def _via(layout: Layout, random: Random) -> None:
-    """A plated hole; on a pour it takes the pour's net."""
+    """A plated hole apart from all pads; on a pour it takes the pour's net."""
     reach = layout.where.size * 0.48
     middle = (float(random.uniform(-reach, reach)), float(random.uniform(-reach, reach)))
-    hole = float(random.uniform(1.8, 2.8))
-    ring = disc(layout.where, middle, hole + 3.2)
+    hole = float(random.uniform(2.2, 3.2))
+    ring = disc(layout.where, middle, hole + 3.4)
+    if (layout.bare[ring < CLEARANCE_PX] < 0).any():
+        return
     nets = np.unique(layout.net[(ring < CLEARANCE_PX) & (layout.copper < 0)])
     layout.pad(ring, net=int(nets[0]) if len(nets) == 1 else None, drill=disc(layout.where, middle, hole))
 

@@ -31,7 +31,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     light_gradient: float = 0.25
     blur_px: float = 0.75
     noise: float = 5.0
-    contrast: float = 62.0
+    contrast: float = 74.0
 
 
 class Style(msgspec.Struct, frozen=True, kw_only=True):

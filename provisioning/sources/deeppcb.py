@@ -7,6 +7,7 @@ The file is the packed copy described in docs/benchmarks.md: `test` bits, `boxes
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -48,7 +49,7 @@ def load(folder: Path) -> Boards:
                 name=archive["name"],
                 classes=tuple(str(name) for name in archive["classes"]),
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         remedy = "Set TERRACE_DATA to the folder that holds it."
         raise InputError(f"DeepPCB's boards cannot be read from {path}: {error}.", remedy) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def load(folder: Path, *, official_test: bool) -> Pool:
     try:
         with np.load(path, allow_pickle=False) as archive:
             grey, labels = archive[f"{part}_image"], archive[f"{part}_label"].astype(np.int64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"Fashion-MNIST cannot be read from {path}: {error}.", "Set TERRACE_DATA to the folder that holds it.") from error
     units = np.array([f"{part}-{index:05d}" for index in range(len(labels))])
     return pool(np.repeat(grey[..., None], 3, axis=3), labels, units, NAMES)

@@ -68,7 +68,9 @@ class Expert(nn.Module):
         stem = 2 if side >= SMALL_SIDE_PX else 1
         layers: list[nn.Module] = [_block(3, widths[0], stem)]
         for width, wider in itertools.pairwise(widths):
-            layers += [_block(width, wider, 2), Residual(wider)]
+            layers.append(_block(width, wider, 2))
+        layers[-1:-1] = [Residual(widths[-2])]
+        layers += [Residual(widths[-1]), Residual(widths[-1])]
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(widths[-1], classes))

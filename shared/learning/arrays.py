@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def statistics(arrays: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.floa
 
 def save(path: Path, arrays: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> None:
     """Write arrays as an .npz file whose bytes depend on the arrays alone."""
-    np.savez(path, allow_pickle=False, **arrays)
+    np.savez(path, **dict(arrays))  # type: ignore[arg-type]  # the stub takes every keyword for allow_pickle
 
 
 def load(path: Path) -> Arrays:
@@ -75,5 +76,5 @@ def load(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name], np.float32) for name in archive.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"the weights in {path} cannot be read: {error}.", "Build them again with `terrace models build`.") from error

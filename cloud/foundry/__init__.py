@@ -1,0 +1,1 @@
+"""The foundry: from labelled pictures and weights to releases. Distils, exports, quantises, calibrates, measures, gates."""

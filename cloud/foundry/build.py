@@ -1,0 +1,200 @@
+"""The recipe of a data set's first releases: data, expert, student, INT8, cards. Each step is kept by content hash.
+
+Rules, in order:
+1. The data come from `terrace provision data`, a process of its own, because the tiers do not import one another.
+2. The expert learns from labels; the student from labels and the expert's soft answers.
+3. Everything that is reported is measured on the policy-test split, which neither trained, calibrated nor chose anything.
+4. `out` gets `student/000001.onnx`, `.card.json`, `expert/…` the same, and `student/000001.npz`, the FP32 weights a federation
+   starts from. The replay set is not kept: it is drawn or cut again from the seed split (see replay).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from cloud.foundry import cards, measure, training
+from cloud.foundry.calibrate import Answers
+from cloud.foundry.distil import input_spec
+from cloud.foundry.pictures import Pictures, load
+from cloud.foundry.plans import Plan, plan_for
+from cloud.foundry.quantise import quantise
+from cloud.foundry.workbench import Say, Workbench, digest
+from shared.errors import InputError
+from shared.learning.samples import check
+from shared.release.card import Card, Lineage, encode_card, sha256
+from shared.release.durable import write
+from shared.release.modelcache import NAMED, cache, listing
+from shared.vision.tasks.logits import accuracy
+
+SPLITS = ("seed", "calibration", "policy-fit", "policy-test")
+CALIBRATION_PICTURES = 256
+QUALITY_PICTURES = 600
+RELEASE = 1
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build leaves: the folder and both cards."""
+
+    folder: Path
+    student: Card
+    expert: Card
+
+
+class _Files(msgspec.Struct, frozen=True, kw_only=True):
+    """The finished models: the expert, the INT8 student, the same in FP32, and its weights."""
+
+    expert: Path
+    student: Path
+    fp32: Path
+    weights: Path
+
+
+class _Split(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of one build, by split."""
+
+    seed: Pictures
+    calibration: Pictures
+    fit: Pictures
+    test: Pictures
+    digest: str
+
+
+def build(data: str, out: Path, *, say: Say, plan: Plan | None = None, prepared: Path | None = None) -> Built:
+    """Build a data set's expert and first student.
+
+    Args:
+        data: line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.
+        out: where the releases go; files of an earlier build are replaced.
+        say: told the progress in lines.
+        plan: how to train; None takes the data set's own.
+        prepared: folder with the splits, when they are prepared already.
+
+    Raises:
+        InputError: the data set cannot be used.
+        StorageError: a folder cannot be written.
+    """
+    bench = Workbench(cache() / "foundry", say)
+    plan = plan or plan_for(data)
+    split = _read(prepared or _data(bench, data))
+    key = split.digest.encode() + msgspec.json.encode(plan)
+    expert = bench.step("expert", key + b"expert", lambda made: training.expert(made, split.seed, plan, say)) / "expert.onnx"
+    student = bench.step("student", key + digest(expert), lambda made: training.student(made, split.seed, plan, expert, say))
+    fp32 = student / "student.onnx"
+    small = bench.step("int8", digest(fp32) + b"u8s8", lambda made: _quantise(made, split.calibration, fp32))
+    say("measuring and writing the cards")
+    files = _Files(expert=expert, student=small / "student.onnx", fp32=fp32, weights=student / "student.npz")
+    return _release(out, split, _lineage(data, split.digest, plan), files)
+
+
+def _data(bench: Workbench, data: str) -> Path:
+    """Prepare the splits in a process of provisioning's own (rule 1)."""
+    command = [sys.executable, "-m", "shared.cli", "provision", "data", "--data", data]
+    for name in SPLITS:
+        command += ["--split", name]
+
+    def make(folder: Path) -> None:
+        bench.say(f"{data}: preparing the pictures")
+        done = subprocess.run([*command, "--out", str(folder)], capture_output=True, text=True)
+        if done.returncode:
+            message = done.stderr.strip().removeprefix("terrace: ") or f"`terrace provision data` ended with {done.returncode}."
+            raise InputError(message.splitlines()[0], " ".join(line.strip() for line in message.splitlines()[1:]))
+
+    return bench.step("data", _state_of(data), make)
+
+
+def _state_of(data: str) -> bytes:
+    """Return what the prepared pictures depend on: the code that makes them and the files they are cut from."""
+    made_by = Path(__file__).resolve().parents[2] / "provisioning"
+    code = digest(*sorted([*made_by.glob("line/*.py"), *made_by.glob("sources/*.py"), *made_by.glob("datasets.py")]))
+    return code + data.encode() + (listing(Path(data)).encode() if data not in NAMED else b"")
+
+
+def _read(folder: Path) -> _Split:
+    paths = [folder / f"{name}.npz" for name in SPLITS]
+    seed, calibration, fit, test = (load(path) for path in paths)
+    check(seed.samples, len(seed.names))
+    return _Split(seed=seed, calibration=calibration, fit=fit, test=test, digest=digest(*paths).decode())
+
+
+def _quantise(folder: Path, calibration: Pictures, fp32: Path) -> None:
+    pictures = calibration.evenly(CALIBRATION_PICTURES)
+    small = quantise(fp32.read_bytes(), pictures.frames, input_spec(pictures.side))
+    write(folder / "student.onnx", small)
+
+
+def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built:
+    """Measure, write the cards and copy the files to where they are shipped from."""
+    spec, pictures = input_spec(split.seed.side), split.calibration
+    quality = measure.picture_quality(files.expert, split.fit.evenly(QUALITY_PICTURES), spec)
+    fit, test = (_answers(files, one) for one in (split.fit, split.test))
+    lineage = cards.with_figures(lineage, _figures(files, test, split.test))
+    student = cards.student_card(
+        release=RELEASE,
+        onnx=files.student.read_bytes(),
+        pictures=pictures,
+        logits=measure.logits(files.student, pictures.frames, spec),
+        fit=fit,
+        test=test,
+        quality=quality,
+        lineage=lineage,
+    )
+    expert = cards.expert_card(
+        release=RELEASE,
+        onnx=files.expert.read_bytes(),
+        pictures=pictures,
+        logits=measure.logits(files.expert, pictures.frames, spec),
+        quality=quality,
+        lineage=lineage,
+    )
+    _write(out, "student", files.student, student)
+    _write(out, "expert", files.expert, expert)
+    write(out / "student" / f"{RELEASE:06d}.npz", files.weights.read_bytes())
+    return Built(folder=out, student=student, expert=expert)
+
+
+def _figures(files: _Files, test: Answers, pictures: Pictures) -> dict[str, float]:
+    """Return accuracies and INT8's gain on the policy-test split (rule 3)."""
+    spec = input_spec(pictures.side)
+    fp32 = accuracy(measure.logits(files.fp32, pictures.frames, spec), pictures.labels)
+    int8 = accuracy(test.student, pictures.labels)
+    ratio, milliseconds = measure.speedup(files.fp32, files.student, pictures.frames, spec)
+    return {
+        "student_fp32_accuracy": fp32,
+        "student_int8_accuracy": int8,
+        "expert_accuracy": accuracy(test.expert, pictures.labels),
+        "int8_accuracy_drop": fp32 - int8,
+        "int8_speedup": ratio,
+        "int8_latency_ms": milliseconds,
+    }
+
+
+def _answers(files: _Files, pictures: Pictures) -> Answers:
+    spec = input_spec(pictures.side)
+    return Answers(
+        student=measure.logits(files.student, pictures.frames, spec),
+        expert=measure.logits(files.expert, pictures.frames, spec),
+        labels=pictures.labels,
+        units=pictures.units,
+    )
+
+
+def _lineage(data: str, digest_of_data: str, plan: Plan) -> Lineage:
+    return Lineage(
+        parent=0,
+        round=0,
+        recipe=sha256(msgspec.json.encode(plan))[:16],
+        data=f"{data if data in NAMED else Path(data).name}:{digest_of_data[:16]}",
+        code=metadata.version("terrace"),
+        created_at=float(int(time.time())),
+    )
+
+
+def _write(out: Path, family: str, onnx: Path, card: Card) -> None:
+    write(out / family / f"{RELEASE:06d}.onnx", onnx.read_bytes())
+    write(out / family / f"{RELEASE:06d}.card.json", encode_card(card))

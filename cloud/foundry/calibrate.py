@@ -1,0 +1,133 @@
+"""The deferral threshold of a student and the risk it carries. Pure: logits and labels in, the card's calibration out.
+
+Rules, in order:
+1. The threshold is chosen on the policy-fit split: the lowest risk whose share of deferred frames stays at or below MOST_DEFERRED
+   (risks of LADDER, each with its exact bound; see deferral.risk), and never less than LEAST_DEFERRED.
+2. The risk bound in the card is measured on the policy-test split, whose units had no part in the choice: one frame per unit, exact
+   binomial bound. So it holds however the threshold was chosen.
+3. The curve is that of the policy-test split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from shared.deferral import risk
+from shared.deferral.scores import SCORES
+from shared.learning.samples import Labels, Logits
+from shared.release.card import Calibration, CurvePoint
+
+LADDER = (0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07, 0.1)
+MOST_DEFERRED = 0.15
+"""Of the fit split; streams differ from it, and at most 0.2 is wanted there."""
+LEAST_DEFERRED = 0.04
+SCORE = "margin"
+CURVE_SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """What both models say on a split: logits float32 (N, C) of each, the labels int64 (N), the units (N)."""
+
+    student: Logits
+    expert: Logits
+    labels: Labels
+    units: tuple[str, ...]
+
+    @property
+    def missed(self) -> risk.Flags:
+        """Where keeping the frame would lose: the student is wrong and the expert right."""
+        return np.asarray((self.student.argmax(axis=1) != self.labels) & (self.expert.argmax(axis=1) == self.labels))
+
+
+class System(msgspec.Struct, frozen=True, kw_only=True):
+    """What the whole system does at a threshold: shares and accuracies, 0 to 1."""
+
+    deferred_share: float
+    system_accuracy: float
+    student_accuracy: float
+    expert_accuracy: float
+
+    @property
+    def minus_expert(self) -> float:
+        """System accuracy minus expert accuracy."""
+        return self.system_accuracy - self.expert_accuracy
+
+
+def system(answers: Answers, threshold: float, score: str = SCORE) -> System:
+    """Return what the system reaches when frames whose score is below `threshold` are answered by the expert."""
+    deferred = SCORES[score](answers.student) < threshold
+    student, expert = answers.student.argmax(axis=1) == answers.labels, answers.expert.argmax(axis=1) == answers.labels
+    return System(
+        deferred_share=float(deferred.mean()),
+        system_accuracy=float(np.where(deferred, expert, student).mean()),
+        student_accuracy=float(student.mean()),
+        expert_accuracy=float(expert.mean()),
+    )
+
+
+def choose(fit: Answers, *, delta: float, score: str = SCORE) -> tuple[float, float]:
+    """Return the threshold and the risk asked for (rule 1).
+
+    Args:
+        fit: the policy-fit split.
+        delta: the chance that a bound is broken.
+        score: a name of deferral.scores.
+    """
+    scores = SCORES[score](fit.student)
+    least, most = float(np.quantile(scores, LEAST_DEFERRED)), float(np.quantile(scores, MOST_DEFERRED))
+    for epsilon in LADDER:
+        found = risk.calibrate(scores, fit.missed, fit.units, epsilon, delta, score=score)
+        if found is not None and found.threshold <= most:
+            return max(found.threshold, least), epsilon
+    return most, LADDER[-1]
+
+
+def calibration(fit: Answers, test: Answers, *, delta: float = 0.05, score: str = SCORE) -> Calibration:
+    """Return the card's calibration (rules 1 and 2)."""
+    threshold, epsilon = choose(fit, delta=delta, score=score)
+    return bounded(threshold, epsilon, test, delta=delta, score=score)
+
+
+def bounded(threshold: float, epsilon: float, test: Answers, *, delta: float = 0.05, score: str = SCORE) -> Calibration:
+    """Return a calibration with the exact bound of a threshold that was chosen elsewhere (rule 2)."""
+    drawn = one_per_unit(test.units)
+    kept = SCORES[score](test.student)[drawn] >= threshold
+    errors = int((kept & test.missed[drawn]).sum())
+    return Calibration(
+        score=score,
+        threshold=threshold,
+        epsilon=epsilon,
+        delta=delta,
+        risk_bound=risk.bound(errors, len(drawn), delta),
+        units=len(drawn),
+        frames=len(test.labels),
+    )
+
+
+def curve(test: Answers, score: str = SCORE) -> tuple[CurvePoint, ...]:
+    """Return the deferral curve: what the system reaches at each share of CURVE_SHARES."""
+    scores = SCORES[score](test.student)
+    points = []
+    for share in CURVE_SHARES:
+        threshold = float(np.quantile(scores, share)) if share else float(scores.min())
+        reached = system(test, threshold, score)
+        points.append(
+            CurvePoint(threshold=threshold, deferred_share=reached.deferred_share, system_accuracy=reached.system_accuracy)
+        )
+    return tuple(points)
+
+
+def one_per_unit(units: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    """Return the index of one frame per unit, drawn by hash of the unit's name."""
+    places: dict[str, list[int]] = {}
+    for place, unit in enumerate(units):
+        places.setdefault(unit, []).append(place)
+    return np.array([own[_draw(unit) % len(own)] for unit, own in places.items()], np.intp)
+
+
+def _draw(unit: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"terrace/1/bound/{unit}".encode()).digest()[:8], "big")

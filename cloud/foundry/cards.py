@@ -1,0 +1,89 @@
+"""Writes releases' cards: a student's with calibration, curve and figures, an expert's with its picture quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cloud.foundry import calibrate
+from cloud.foundry.calibrate import Answers
+from cloud.foundry.distil import input_spec
+from cloud.foundry.pictures import Pictures
+from cloud.foundry.selftest import self_test
+from shared.learning.samples import Logits
+from shared.release.card import Card, Lineage, QualityPoint, sha256
+
+
+def student_card(
+    *,
+    release: int,
+    onnx: bytes,
+    pictures: Pictures,
+    logits: Logits,
+    fit: Answers,
+    test: Answers,
+    quality: tuple[QualityPoint, ...],
+    lineage: Lineage,
+    delta: float = 0.05,
+) -> Card:
+    """Return a student's card.
+
+    Args:
+        release: its number.
+        onnx: the INT8 file.
+        pictures: where the self-test's inputs are taken from.
+        logits: what the file gives on `pictures`, float32 (N, C).
+        fit: both models on the policy-fit split.
+        test: both models on the policy-test split.
+        quality: what picture codecs cost; the first is the one devices use.
+        lineage: where it came from; the system's figures are added.
+        delta: the chance that the risk bound is broken.
+    """
+    calibration = calibrate.calibration(fit, test, delta=delta)
+    reached = calibrate.system(test, calibration.threshold, calibration.score)
+    figures = {
+        "deferred_share": reached.deferred_share,
+        "system_accuracy": reached.system_accuracy,
+        "expert_accuracy": reached.expert_accuracy,
+        "system_minus_expert": reached.minus_expert,
+    }
+    return Card(
+        model="student",
+        release=release,
+        labels=pictures.names,
+        input=input_spec(pictures.side),
+        self_test=self_test(pictures.frames, pictures.labels, logits),
+        lineage=with_figures(lineage, figures),
+        calibration=calibration,
+        deferral_curve=calibrate.curve(test),
+        picture_quality=quality,
+        onnx_sha256=sha256(onnx),
+    )
+
+
+def expert_card(
+    *, release: int, onnx: bytes, pictures: Pictures, logits: Logits, quality: tuple[QualityPoint, ...], lineage: Lineage
+) -> Card:
+    """Return an expert's card; arguments as for a student's."""
+    return Card(
+        model="expert",
+        release=release,
+        labels=pictures.names,
+        input=input_spec(pictures.side),
+        self_test=self_test(pictures.frames, pictures.labels, logits),
+        lineage=lineage,
+        picture_quality=quality,
+        onnx_sha256=sha256(onnx),
+    )
+
+
+def with_figures(lineage: Lineage, figures: Mapping[str, float]) -> Lineage:
+    """Return the lineage with figures added; what it had keeps its place unless named again."""
+    return Lineage(
+        parent=lineage.parent,
+        round=lineage.round,
+        recipe=lineage.recipe,
+        data=lineage.data,
+        code=lineage.code,
+        created_at=lineage.created_at,
+        figures={**lineage.figures, **figures},
+    )

@@ -1,0 +1,77 @@
+"""Static INT8 in Q/DQ form: activations unsigned and per tensor, weights signed and per channel (U8S8), ranges from a calibration set.
+
+Weights use seven bits (`reduce_range`): without VNNI, x86 adds two products in 16 bits and would saturate with eight; with seven every
+machine computes the same integers, so one self-test fits all. ONNX Runtime's quantiser runs on files: they live in a folder of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from cloud.foundry.export import INPUT, normalised
+from shared.errors import InputError
+from shared.learning.samples import Frames
+from shared.release.card import InputSpec
+from shared.vision.preprocess import prepare
+
+FEWEST_CALIBRATION = 16
+BATCH = 32
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Hands the calibration pictures to the quantiser, a batch at a time."""
+
+    def __init__(self, frames: Frames, spec: InputSpec) -> None:
+        self._batches = self._prepared(frames, spec)
+
+    @staticmethod
+    def _prepared(frames: Frames, spec: InputSpec) -> Iterator[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]:
+        for start in range(0, len(frames), BATCH):
+            yield {INPUT: prepare(frames[start : start + BATCH], spec)}
+
+    def get_next(self) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] | None:
+        """Return the next batch, or None after the last."""
+        return next(self._batches, None)
+
+
+def quantise(model: bytes, frames: Frames, spec: InputSpec) -> bytes:
+    """Return the INT8 form of an FP32 model.
+
+    Args:
+        model: ONNX bytes from `export.to_onnx`.
+        frames: calibration pictures, uint8 (N, H, W, 3), like those the device will see.
+        spec: the model's input.
+
+    Raises:
+        InputError: too few calibration pictures.
+    """
+    if len(frames) < FEWEST_CALIBRATION:
+        raise InputError(f"{len(frames)} calibration pictures are too few.", f"Give at least {FEWEST_CALIBRATION}, better 200.")
+    inferred = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model))
+    level = logging.root.level
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        onnx.save_model(inferred, str(source))
+        logging.root.setLevel(logging.ERROR)  # the quantiser advises at every call to run a step that was run above
+        try:
+            quantize_static(
+                str(source),
+                str(target),
+                _Reader(frames, spec),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        finally:
+            logging.root.setLevel(level)
+        return normalised(target.read_bytes())

@@ -1,0 +1,45 @@
+"""A card's self-test: a few pictures and the logits the model gives on them. Pure.
+
+The pictures come from the calibration split (generator or seed set, never a vault), one per class first, the surest ones: a device
+whose arithmetic differs in the last bit must pass, one that runs another model must not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shared.deferral.scores import SCORES
+from shared.learning.samples import Frames, Labels, Logits
+from shared.release.card import SelfTest, pack_inputs
+
+COUNT = 4
+TOLERANCE_SHARE = 0.04
+"""Of the logits' span; machines differ in how they round at re-quantisation, by less than half of this."""
+
+
+def self_test(frames: Frames, labels: Labels, logits: Logits) -> SelfTest:
+    """Return the self-test.
+
+    Args:
+        frames: candidates, uint8 (N, H, W, 3).
+        labels: int64 (N).
+        logits: what the model gives on all of them, float32 (N, C).
+    """
+    picked = chosen(labels, logits)
+    inputs, wanted = frames[picked], logits[picked]
+    tolerance = float(wanted.max() - wanted.min()) * TOLERANCE_SHARE
+    return SelfTest(
+        shape=(len(picked), *inputs.shape[1:]),
+        inputs=pack_inputs(inputs),
+        logits=tuple(tuple(float(value) for value in row) for row in wanted),
+        tolerance=tolerance,
+    )
+
+
+def chosen(labels: Labels, logits: Logits, count: int = COUNT) -> list[int]:
+    """Return the indices of the surest right answers, of different classes as long as there are any."""
+    right = np.flatnonzero(logits.argmax(axis=1) == labels)
+    order = right[np.argsort(-SCORES["margin"](logits[right]), kind="stable")] if len(right) >= count else np.arange(len(labels))
+    firsts = [int(order[labels[order] == label][0]) for label in np.unique(labels[order])]
+    rest = [int(index) for index in order if int(index) not in firsts]
+    return (sorted(firsts, key=lambda index: int(np.flatnonzero(order == index)[0])) + rest)[:count]
