@@ -86,7 +86,7 @@ def _run(plan: plans.Plan, data: str, models: Path, root: Path, screen: Screen) 
         data=streams.truth,
         models=models,
     )
-    measure.fill_release(result, root / "cloud" / "repository", result.released_student)
+    measure.fill_release(result, root / "cloud", result.released_student, result.rounds)
     return result
 
 

@@ -114,8 +114,7 @@ def region_settings(plan: Plan, ports: Ports, root: Path, region: str) -> dict[s
         "broker": {"host": "127.0.0.1", "port": ports.broker[region], "worker_port": ports.workers[region]},
         "machines": {"host": "127.0.0.1", "port": ports.machines[region]},
         "ops": {"port": ports.ops[region]},
-        "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress")},
-        "relay": {"refresh_s": 1.0},
+        "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress"), "poll_interval_s": 1.0},
         "training": {"minimum_cases": plan.minimum_cases},
     }
 
