@@ -15,7 +15,8 @@ import msgspec
 import typer
 
 from cloud import release_cli
-from cloud.config import Settings, read
+from cloud.config import Settings
+from cloud.configfile import read
 from cloud.fleet import Fleet
 from cloud.main import open_registry, serve_cloud, token_path
 from cloud.people import describe

@@ -1,11 +1,11 @@
-"""What can be set in cloud.toml, with its unit and default; read once by the composition root and by the round worker."""
+"""What can be set in cloud.toml, with its unit and default (read by configfile)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from shared.config import Section, load
 from shared.errors import ConfigurationError
+from shared.section import Section
 
 
 class IdentitySection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,13 +147,12 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.state / "registry.db"
 
 
-def read(path: Path) -> Settings:
-    """Read and check cloud.toml.
+def checked(settings: Settings, name: str) -> Settings:
+    """Return the settings of the file `name` when its values go together.
 
     Raises:
         ConfigurationError: naming the key and the remedy.
     """
-    settings = load(path, Settings)
     shares = {
         "rounds.device_share": settings.rounds.device_share,
         "rounds.replay_share": settings.rounds.replay_share,
@@ -162,7 +161,7 @@ def read(path: Path) -> Settings:
     }
     for key, value in shares.items():
         if not 0.0 <= value <= 1.0:
-            raise ConfigurationError(f"{path}: {key} is {value}, which is no share.", "Give a number from 0 to 1.")
+            raise ConfigurationError(f"{name}: {key} is {value}, which is no share.", "Give a number from 0 to 1.")
     if settings.rounds.minimum_regions < 1 or settings.rounds.deadline_s <= 0:
-        raise ConfigurationError(f"{path}: rounds.minimum_regions and rounds.deadline_s must be positive.", "Correct them.")
+        raise ConfigurationError(f"{name}: rounds.minimum_regions and rounds.deadline_s must be positive.", "Correct them.")
     return settings

@@ -11,7 +11,8 @@ import msgspec
 import typer
 
 from cloud import inspection, rollout
-from cloud.config import Settings, read
+from cloud.config import Settings
+from cloud.configfile import read
 from cloud.publish import Repository
 from shared.errors import InputError, TrustError
 from shared.release.card import target_path

@@ -18,7 +18,8 @@ from cloud import fleet as fleets
 from cloud import mailbox as boxes
 from cloud import registry as registries
 from cloud.blobs import Blobs
-from cloud.config import Settings, read
+from cloud.config import Settings
+from cloud.configfile import read
 from cloud.database import Database
 from cloud.federation import flower, participants, seedset
 from cloud.federation.releasing import Releasing

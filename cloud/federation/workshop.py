@@ -23,7 +23,7 @@ from cloud.evidence import Check
 from cloud.federation import seedset
 from cloud.federation.foundry import Arrays, Candidate, Current, Verdict
 from cloud.federation.thresholds import pooled_bins, safe_edge
-from cloud.foundry import calibrate, distil, export, gates, measure, pictures, quantise
+from cloud.foundry import calibrate, distil, export, gates, pictures, predictions, quantise
 from cloud.foundry.gates import Counts
 from cloud.foundry.pictures import Pictures
 from cloud.foundry.selftest import self_test
@@ -95,9 +95,9 @@ class Workshop:
         durable.write(whole, fp32)
         durable.write(path, int8)
         known = self._seed_set().evenly(LARGEST_SEED)
-        logits = measure.logits(path, known.frames, card.input, threads=THREADS)
+        logits = predictions.logits(path, known.frames, card.input, threads=THREADS)
         figures = {
-            "seed_accuracy_fp32": accuracy(measure.logits(whole, known.frames, card.input, threads=THREADS), known.labels),
+            "seed_accuracy_fp32": accuracy(predictions.logits(whole, known.frames, card.input, threads=THREADS), known.labels),
             "seed_accuracy_int8": accuracy(logits, known.labels),
         }
         lineage = Lineage(
@@ -179,11 +179,11 @@ class Workshop:
         old, expert = current.card.calibration, self._expert()
         if old is None or expert is None:
             return None
-        was = SCORES[old.score](measure.logits(current.onnx, known.frames, current.card.input, threads=THREADS))
+        was = SCORES[old.score](predictions.logits(current.onnx, known.frames, current.card.input, threads=THREADS))
         threshold = float(np.quantile(SCORES[old.score](logits), float((was < old.threshold).mean())))
         answers = calibrate.Answers(
             student=logits,
-            expert=measure.logits(expert, known.frames, current.card.input, threads=THREADS),
+            expert=predictions.logits(expert, known.frames, current.card.input, threads=THREADS),
             labels=known.labels,
             units=known.units,
         )
@@ -193,7 +193,7 @@ class Workshop:
         return msgspec.structs.replace(old, threshold=threshold, risk_bound=bound, units=len(drawn), frames=len(known.labels))
 
     def _accuracy(self, onnx: Path, card: Card, known: Pictures) -> float:
-        return accuracy(measure.logits(onnx, known.frames, card.input, threads=THREADS), known.labels)
+        return accuracy(predictions.logits(onnx, known.frames, card.input, threads=THREADS), known.labels)
 
     def _seed_set(self) -> Pictures:
         return pictures.load(self._rules.seed_set or self._models / "seed.npz")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.foundry import cards, measure, training
+from cloud.foundry import cards, measure, predictions, training
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.distil import input_spec
 from cloud.foundry.pictures import Pictures, load
@@ -138,7 +138,7 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built
         release=RELEASE,
         onnx=files.student.read_bytes(),
         pictures=pictures,
-        logits=measure.logits(files.student, pictures.frames, spec),
+        logits=predictions.logits(files.student, pictures.frames, spec),
         fit=fit,
         test=test,
         quality=quality,
@@ -148,7 +148,7 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built
         release=RELEASE,
         onnx=files.expert.read_bytes(),
         pictures=pictures,
-        logits=measure.logits(files.expert, pictures.frames, spec),
+        logits=predictions.logits(files.expert, pictures.frames, spec),
         quality=quality,
         lineage=lineage,
     )
@@ -161,7 +161,7 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built
 def _figures(files: _Files, test: Answers, pictures: Pictures) -> dict[str, float]:
     """Return accuracies and INT8's gain on the policy-test split (rule 3)."""
     spec = input_spec(pictures.side)
-    fp32 = accuracy(measure.logits(files.fp32, pictures.frames, spec), pictures.labels)
+    fp32 = accuracy(predictions.logits(files.fp32, pictures.frames, spec), pictures.labels)
     int8 = accuracy(test.student, pictures.labels)
     ratio, milliseconds = measure.speedup(files.fp32, files.student, pictures.frames, spec)
     return {
@@ -177,8 +177,8 @@ def _figures(files: _Files, test: Answers, pictures: Pictures) -> dict[str, floa
 def _answers(files: _Files, pictures: Pictures) -> Answers:
     spec = input_spec(pictures.side)
     return Answers(
-        student=measure.logits(files.student, pictures.frames, spec),
-        expert=measure.logits(files.expert, pictures.frames, spec),
+        student=predictions.logits(files.student, pictures.frames, spec),
+        expert=predictions.logits(files.expert, pictures.frames, spec),
         labels=pictures.labels,
         units=pictures.units,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud.foundry import measure
+from cloud.foundry import predictions
 from cloud.foundry.pictures import Pictures
 from shared.learning import architectures, arrays
 from shared.learning.loop import Progress, Recipe, accuracy, predict, train
@@ -32,7 +32,7 @@ def with_expert(pictures: Pictures, expert: Path | None, *, threads: int = 2) ->
     """Return a split's samples with the expert's logits; without an expert, its labels teach alone."""
     if expert is None:
         return pictures.samples
-    found = measure.logits(expert, pictures.frames, input_spec(pictures.side), threads=threads)
+    found = predictions.logits(expert, pictures.frames, input_spec(pictures.side), threads=threads)
     return Samples(frames=pictures.frames, labels=pictures.labels, spots=pictures.spots, logits=found)
 
 

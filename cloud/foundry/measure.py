@@ -1,4 +1,4 @@
-"""What a finished model does: its logits, its speed, and what picture codecs cost it. Runs the very engine of the devices."""
+"""What a finished model reaches: its speed, and what picture codecs cost it. Runs the very engine of the devices."""
 
 from __future__ import annotations
 
@@ -10,26 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from cloud.foundry.pictures import Pictures
+from cloud.foundry.predictions import logits
 from shared.engines.onnx import OnnxEngine
 from shared.errors import InputError
-from shared.learning.samples import Frames, Logits
+from shared.learning.samples import Frames
 from shared.release.card import InputSpec, QualityPoint
 from shared.vision import picture
 from shared.vision.preprocess import prepare
 from shared.vision.tasks.logits import accuracy
 
-BATCH = 32
 QUALITIES = (50, 65, 80, 90, 97)
 LARGEST_QUALITY_LOSS = 0.004
 """What the expert may lose by a picture codec before the next better quality is taken (share of frames)."""
-
-
-def logits(onnx: Path, frames: Frames, spec: InputSpec, *, threads: int = 2) -> Logits:
-    """Return a model's logits float32 (N, C) for frames uint8 (N, H, W, 3)."""
-    engine = OnnxEngine(onnx, threads=threads)
-    parts = [engine.run(prepare(frames[start : start + BATCH], spec)) for start in range(0, len(frames), BATCH)]
-    engine.close()
-    return np.concatenate(parts)
 
 
 def speedup(fp32: Path, int8: Path, frames: Frames, spec: InputSpec, *, pairs: int = 400) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud.foundry import measure
+from cloud.foundry import predictions
 from cloud.foundry.distil import input_spec
 from cloud.foundry.pictures import load
 
@@ -29,7 +29,7 @@ def write_replay(seed: Path, expert: Path, out: Path, *, most: int = MOST) -> in
         InputError: the seed split cannot be read.
     """
     pictures = load(seed).evenly(most)
-    logits = measure.logits(expert, pictures.frames, input_spec(pictures.side))
+    logits = predictions.logits(expert, pictures.frames, input_spec(pictures.side))
     out.parent.mkdir(parents=True, exist_ok=True)
     units, names = np.array(pictures.units), np.array(pictures.names)
     np.savez_compressed(out, frames=pictures.frames, labels=pictures.labels, units=units, names=names, logits=logits)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TIERS = ("edge", "region", "cloud", "provisioning")
 PACKAGES = (*TIERS, "shared")
 IMPURE = {
-    "os", "io", "socket", "time", "threading", "subprocess", "asyncio", "sqlite3", "ssl", "http", "urllib", "select", "selectors",
+    "os", "io", "socket", "time", "threading", "subprocess", "asyncio", "sqlite3", "ssl", "http", "urllib.request", "select", "selectors",
     "signal", "shutil", "tempfile", "multiprocessing", "ctypes", "paho", "av", "uvicorn", "fastapi", "starlette", "httptools",
     "h11", "typer", "click", "rich", "structlog", "flwr", "tuf.ngclient", "prometheus_client", "logging", "queue", "fcntl",
     "mmap", "requests", "socketserver",

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from cloud.foundry import build, calibrate, gates, measure
+from cloud.foundry import build, calibrate, gates, measure, predictions
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.cli import app
 from cloud.foundry.distil import distil, input_spec, student_model, with_expert
@@ -87,7 +87,7 @@ def test_int8_answers_like_fp32_and_is_smaller(taught: architectures.Student, tm
     assert all(np.abs(onnx.numpy_helper.to_array(one).astype(int)).max() <= 64 for one in weights), "seven bits: nothing saturates"
     (tmp_path / "fp32.onnx").write_bytes(data)
     (tmp_path / "int8.onnx").write_bytes(small)
-    both = [measure.logits(tmp_path / name, test.frames, SPEC) for name in ("fp32.onnx", "int8.onnx")]
+    both = [predictions.logits(tmp_path / name, test.frames, SPEC) for name in ("fp32.onnx", "int8.onnx")]
     assert (both[0].argmax(axis=1) == both[1].argmax(axis=1)).mean() > 0.97
     with pytest.raises(InputError, match="too few"):
         quantise(data, test.frames[:3], SPEC)

@@ -9,7 +9,8 @@ import pytest
 
 from cloud import fleet as fleets
 from cloud import registry as registries
-from cloud.config import Settings, read
+from cloud.config import Settings
+from cloud.configfile import read
 from cloud.database import Database
 from cloud.fleet import Fleet
 from cloud.registry import Registry, Release
