@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
@@ -124,8 +126,18 @@ def _prepare_line(
     splits = {}
     for name in (one for one in SPLITS if one in wanted):
         splits[name] = save(out / f"{name}.npz", line_split(name, seed_boards if name == "seed" else None))
-    files = [line_stream(out, f"line-{index + 1}", frames, 1000 * seed + STREAM_SEED + index, conditions) for index in range(streams)]
-    return Prepared(splits=splits, streams=tuple(files) if "streams" in wanted else (), names=NAMES)
+    files = _line_streams(out, streams, frames, seed, conditions) if "streams" in wanted else ()
+    return Prepared(splits=splits, streams=files, names=NAMES)
+
+
+def _line_streams(out: Path, streams: int, frames: int, seed: int, conditions: Conditions) -> tuple[StreamFiles, ...]:
+    """Draw the streams side by side, one process per core: drawing is arithmetic in Python."""
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=get_context("spawn")) as workers:
+        first = 1000 * seed + STREAM_SEED
+        drawn = [
+            workers.submit(line_stream, out, f"line-{index + 1}", frames, first + index, conditions) for index in range(streams)
+        ]
+        return tuple(one.result() for one in drawn)
 
 
 def line_stream(out: Path, name: str, frames: int, seed: int, conditions: Conditions = Conditions()) -> StreamFiles:  # noqa: B008 - frozen

@@ -69,7 +69,7 @@ def demo(
 def _run(plan: plans.Plan, data: str, models: Path, root: Path, screen: Screen) -> Report:
     began = time.monotonic()
     screen.step("Drawing the line's boards and issuing certificates")
-    streams = data_sets.prepare(data, plan, root / "data")
+    streams = data_sets.prepare(data, plan)
     fleet = Fleet(root, plan, seed.complete(models, data, root / "models"), streams.tables)
     fleet.prepare()
     fleet.initialise_cloud()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from provisioning.datasets import StreamFiles
 from provisioning.datasets import prepare as prepare_data
 from provisioning.testbed.plan import Plan
 from provisioning.testbed.processes import run_streaming
-from shared.release.modelcache import built
+from shared.release.modelcache import NAMED, built, cache, listing
 
 SHIPPED = ("models", "line")
+DONE = "streams.txt"
 NEEDED = ("student/000001.onnx", "student/000001.card.json", "expert/000001.onnx", "expert/000001.card.json")
 
 
@@ -52,20 +57,50 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).is_file() for name in NEEDED)
 
 
-def prepare(data: str, plan: Plan, folder: Path) -> Streams:
-    """Write every device's streams: new boards nobody was trained on, a different stretch per stream.
+def prepare(data: str, plan: Plan) -> Streams:
+    """Return every device's streams: new boards nobody was trained on, a different stretch per stream.
+
+    They are drawn once and kept in the cache, under a name made of the generator's code and the plan's sizes.
 
     Raises:
         InputError: the data set is missing or too small.
     """
-    made = prepare_data(
-        data, folder, wanted=("streams",), streams=len(plan.devices) * plan.streams, frames_per_stream=plan.frames_per_stream
-    ).streams
+    count = len(plan.devices) * plan.streams
+    kept = cache() / "demo" / f"streams-{_key(data, count, plan.frames_per_stream)}"
+    if not (kept / DONE).exists():
+        _draw(data, kept, count, plan.frames_per_stream)
+    made = [_files(kept, name) for name in (kept / DONE).read_text().split()]
     tables: dict[str, list[dict[str, Any]]] = {}
     for index, device in enumerate(plan.devices):
         own = made[index * plan.streams : (index + 1) * plan.streams]
         tables[device] = [table(files.name, files.frames, files.video, plan.frames_per_second) for files in own]
     return Streams(tables=tables, truth={files.name: files.frames for files in made})
+
+
+def _draw(data: str, kept: Path, count: int, frames: int) -> None:
+    """Draw into a folder beside and rename it when it is whole; of two demos at once one wins."""
+    drawing = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+    made = prepare_data(data, drawing, wanted=("streams",), streams=count, frames_per_stream=frames).streams
+    (drawing / DONE).write_text("\n".join(files.name for files in made))
+    try:
+        drawing.rename(kept)
+    except OSError:
+        shutil.rmtree(drawing)
+
+
+def _files(kept: Path, name: str) -> StreamFiles:
+    video = kept / f"{name}.mp4"
+    return StreamFiles(name=name, frames=kept / f"{name}.npz", video=video if video.exists() else None)
+
+
+def _key(data: str, count: int, frames: int) -> str:
+    code = Path(__file__).parents[1]
+    digest = hashlib.sha256(f"{data} {count} {frames}".encode())
+    for path in sorted([*code.glob("line/*.py"), *code.glob("sources/*.py"), code / "datasets.py"]):
+        digest.update(path.read_bytes())
+    if data not in NAMED:
+        digest.update(listing(Path(data)).encode())
+    return digest.hexdigest()[:16]
 
 
 def table(name: str, frames: Path, video: Path | None, frames_per_second: float) -> dict[str, Any]:

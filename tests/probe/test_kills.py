@@ -31,7 +31,7 @@ DEADLINE_S = 90.0
 def fleet() -> Iterator[Fleet]:
     root = Path(tempfile.mkdtemp(prefix="terrace-probe-"))
     plan = msgspec.structs.replace(plans.SHORT, edges=1, frames_per_stream=200, audit_share=0.2)
-    streams = data_sets.prepare("line", plan, root / "data")
+    streams = data_sets.prepare("line", plan)
     models = seed.complete(data_sets.models_for("line", lambda _: None), "line", root / "models")
     made = Fleet(root, plan, models, streams.tables)
     made.prepare()
