@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from cloud.database import Database
+from cloud.records import Region
 from shared.wire.reports import DeviceSummary, FleetReport
 
 SCHEMA = """
@@ -23,26 +24,6 @@ CREATE TABLE IF NOT EXISTS devices (
   region TEXT NOT NULL, name TEXT NOT NULL, seen_at REAL NOT NULL, summary BLOB NOT NULL, PRIMARY KEY (region, name)
 );
 """
-
-
-class Region(msgspec.Struct, frozen=True, kw_only=True):
-    """One region: `node` is its id in federation, `cases_learned` how many training cases it had when it last took part."""
-
-    name: str
-    node: int
-    seen_at: float
-    report: FleetReport | None
-    cases_learned: int
-
-    @property
-    def cases_train(self) -> int:
-        """Training cases it last reported."""
-        return self.report.cases_train if self.report is not None else 0
-
-    @property
-    def cases_new(self) -> int:
-        """Training cases it has not taught from yet."""
-        return max(self.cases_train - self.cases_learned, 0)
 
 
 class Fleet:

@@ -17,7 +17,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cloud import faults
 from cloud.fleet import Fleet
-from cloud.registry import Registry, Round
+from cloud.records import Round
+from cloud.registry import Registry
 from shared.access import TokenStore
 from shared.clock import Clock
 from shared.errors import AccessError, FederationError

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from cloud.database import Database
+from cloud.records import Release, Round, Step
 from shared.errors import FederationError
 
 SCHEMA = """
@@ -31,40 +32,6 @@ CREATE TABLE IF NOT EXISTS releases (
 );
 """
 OPEN = ("requested", "running")
-
-
-class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One federated round. Times in Unix seconds; `reason` says why a round failed or was refused."""
-
-    number: int
-    state: str
-    reason: str
-    requested_by: str
-    created_at: float
-    finished_at: float | None = None
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a round; `result` is what later steps and people read."""
-
-    round: int
-    name: str
-    state: str
-    started_at: float | None
-    finished_at: float | None
-    result: dict[str, Any]
-
-
-class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """A published release and where it came from; `round` 0 means imported."""
-
-    model: str
-    release: int
-    role: str
-    parent: int
-    round: int
-    lineage: dict[str, Any]
-    created_at: float
 
 
 class Registry:

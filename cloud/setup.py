@@ -15,7 +15,8 @@ from cloud.config import Settings
 from cloud.imports import Imports, Model, find
 from cloud.main import open_registry, token_path
 from cloud.publish import Repository
-from cloud.registry import Registry, Release
+from cloud.records import Release
+from cloud.registry import Registry
 from shared.access import TokenStore
 from shared.clock import wall
 from shared.errors import StorageError

@@ -6,35 +6,23 @@ of units never trained on, so the counts are neither biased by the policy nor fl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from region.cases import StoredCase
+from region.tally import Classes, HeldOut, Values
 from shared.deferral.scores import SCORES
 from shared.engines.base import Engine
 from shared.engines.onnx import OnnxEngine
 from shared.errors import InputError
 from shared.release.card import Card
 from shared.vision import picture
-from shared.vision.frames import Pixels
 from shared.vision.preprocess import prepare, resize
-from shared.wire.reports import SliceCounts
 
 BATCH = 32
 DEFAULT_SCORE = "margin"
-Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-Classes = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-
-
-class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
-    """The held-out cases: frames uint8 (N, H, W, 3), the expert's classes, and each case's unit as a number."""
-
-    frames: Pixels
-    expert: Classes
-    units: Classes
 
 
 def held_out(cases: Iterable[StoredCase], card: Card) -> HeldOut:
@@ -84,23 +72,3 @@ def run(path: Path, card: Card, cases: HeldOut, *, threads: int) -> tuple[Classe
     logits = np.concatenate(parts) if parts else np.empty((0, len(card.labels)), np.float32)
     score = SCORES[card.calibration.score if card.calibration is not None else DEFAULT_SCORE]
     return logits.argmax(axis=1).astype(np.int64), np.asarray(score(logits), np.float64)
-
-
-def count(predicted: Classes, scores: Values, cases: HeldOut, *, classes: int, edges: Sequence[float]) -> SliceCounts:
-    """Return the counts of one model on the held-out cases; bins count one case per unit, its first, so that units are independent."""
-    right = predicted == cases.expert
-    bins = np.searchsorted(np.asarray(edges, np.float64), scores, side="right")
-    _, drawn = np.unique(cases.units, return_index=True)
-    units = int(cases.units.max()) + 1 if len(cases.units) else 0
-    return SliceCounts(
-        cases=_tally(cases.expert, classes),
-        right=_tally(cases.expert[right], classes),
-        bin_cases=_tally(bins[drawn], len(edges) + 1),
-        bin_wrong=_tally(bins[drawn][~right[drawn]], len(edges) + 1),
-        unit_cases=_tally(cases.units, units),
-        unit_right=_tally(cases.units[right], units),
-    )
-
-
-def _tally(values: np.ndarray[tuple[int, ...], np.dtype[np.int64]], length: int) -> tuple[int, ...]:
-    return tuple(int(number) for number in np.bincount(values, minlength=length)) if length else ()

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from region.cases import StoredCase
-from region.training import JOB, RESULT, UPDATE, WEIGHTS, Job, balanced, decode_job
+from region.jobs import JOB, RESULT, UPDATE, WEIGHTS, Job, balanced, decode_job
 from region.vault import Vault
 from shared.errors import FederationError, TerraceError
 from shared.learning import architectures, arrays, loop

@@ -7,10 +7,8 @@ have nothing new dilutes those that have. Waiting is worth it only shortly: once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from cloud.fleet import Region
+from cloud.records import Region
 
 RECENT_S = 60.0
 """A region that has not spoken for so long is away."""

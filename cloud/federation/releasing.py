@@ -24,7 +24,8 @@ from cloud.federation.training import pack, unpack
 from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
 from cloud.publish import Repository
-from cloud.registry import Registry, Release, Round
+from cloud.records import Release, Round
+from cloud.registry import Registry
 from shared.clock import Clock
 from shared.errors import FederationError, StorageError
 from shared.release import durable

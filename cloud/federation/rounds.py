@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cloud.registry import Registry, Round
+from cloud.records import Round
+from cloud.registry import Registry
 from shared import log
 from shared.clock import Clock
 from shared.errors import TerraceError

@@ -19,7 +19,8 @@ from cloud.federation.grid import MailboxGrid
 from cloud.federation.rounds import Result, Results
 from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
-from cloud.registry import Registry, Round
+from cloud.records import Round
+from cloud.registry import Registry
 from shared.clock import Clock
 from shared.errors import FederationError
 from shared.release import durable

@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from region.federation import flower
-from region.training import Outcome, Wish
+from region.jobs import Outcome, Wish
 from shared.errors import ProtocolError
 
 Train = Callable[[flower.Arrays, Wish], Outcome]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from region import evaluation, training
+from region import evaluation, tally, training
 from region.config import RegionSettings
-from region.training import Arrays, Job, Outcome, Wish
+from region.jobs import Arrays, Job, Outcome, Wish
 from region.vault import Vault
 from shared.clock import monotonic
 from shared.errors import FederationError
@@ -85,7 +85,7 @@ class Tasks:
         counts = []
         for blob, its_card in ((task.candidate, card), (task.current, current)):
             predicted, scores = evaluation.run(folder / blob.name, its_card, held_out, threads=self._settings.training.threads)
-            counts.append(evaluation.count(predicted, scores, held_out, classes=len(card.labels), edges=task.edges))
+            counts.append(tally.count(predicted, scores, held_out, classes=len(card.labels), edges=task.edges))
         return EvaluationReply(task=task.task, edges=task.edges, candidate=counts[0], current=counts[1])
 
 

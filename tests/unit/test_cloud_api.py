@@ -29,7 +29,7 @@ from provisioning.pki import create_fleet
 from region.federation.egress import recorder
 from region.federation.inbox import Inbox
 from region.federation.reporter import Reporter
-from region.training import Outcome, Wish
+from region.jobs import Outcome, Wish
 from shared.errors import FederationError, LinkError
 from shared.identity.store import Identity
 from shared.identity.tls import server_context

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.federation.thresholds import pooled_bins, safe_edge
-from region import evaluation, training
+from region import tally, training
 from region.cases import Incoming
-from region.evaluation import HeldOut
-from region.federation.reporter import cases_of, compose
-from region.training import Job, Wish, balanced
+from region.federation.reporter import cases_of
+from region.jobs import Job, Wish, balanced
+from region.summary import compose
+from region.tally import HeldOut
 from region.vault import Vault
 from shared.deferral.risk import bound
 from shared.errors import FederationError
@@ -102,7 +103,7 @@ def test_counts_are_per_class_bin_and_unit() -> None:
         frames=np.zeros((5, 2, 2, 3), np.uint8), expert=np.array([0, 1, 1, 2, 2]), units=np.array([0, 0, 1, 2, 2])
     )  # fmt: skip
     predicted, scores = np.array([0, 0, 1, 2, 1]), np.array([0.1, 0.2, 0.6, 0.9, 0.95])
-    found = evaluation.count(predicted, scores, cases, classes=3, edges=(0.5, 0.8))
+    found = tally.count(predicted, scores, cases, classes=3, edges=(0.5, 0.8))
     assert (found.cases, found.right) == ((1, 2, 2), (1, 1, 1))
     assert (found.bin_cases, found.bin_wrong) == ((1, 1, 1), (0, 0, 0))  # one case per unit, its first
     assert (found.unit_cases, found.unit_right) == ((2, 1, 2), (1, 1, 1))

@@ -22,9 +22,10 @@ from cloud.blobs import Blobs
 from cloud.database import Database
 from cloud.federation import flower, participants
 from cloud.federation.rounds import STEPS, Results, Rounds
-from cloud.fleet import Fleet, Region
+from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
-from cloud.registry import Registry, Round
+from cloud.records import Region, Round
+from cloud.registry import Registry
 from shared.errors import FederationError
 from shared.wire import bundle
 from shared.wire.reports import FleetReport, TrainReply, TrainTask
