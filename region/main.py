@@ -264,7 +264,11 @@ class Region:
 
     def _machines(self) -> Server:
         app = machines_app(
-            fleet=self.settings.fleet, is_revoked=self.is_revoked, announcement=lambda: self.keys.announcement, relay=self.relay
+            fleet=self.settings.fleet,
+            region=self.settings.name,
+            is_revoked=self.is_revoked,
+            announcement=lambda: self.keys.announcement,
+            relay=self.relay,
         )
         chosen = self.settings.machines
         context = server_context(self.identity, client_tier="edge")

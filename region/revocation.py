@@ -66,7 +66,7 @@ class RevocationList:
         seen = tuple(path.stat().st_mtime if path.exists() else 0.0 for path in (self._path, self._identity.crl_path))
         if seen == self._seen:
             return False
-        is_first, self._seen = not self._seen, seen
+        is_first, self._seen, before = not self._seen, seen, self._names
         try:
             self._names = frozenset(read_revoked(self._path))
             self._lists = self._identity.revocations()
@@ -74,7 +74,7 @@ class RevocationList:
             if is_first:
                 raise
             self._logger.warning(LISTS_UNREADABLE, error=str(error))
-            return False
+            return self._names != before  # a damaged list does not hold up a device that was revoked by name
         if self._lists.next_update - time.time() < DUE_SOON_S:
             self._logger.warning(LISTS_DUE, next_update=self._lists.next_update)
         self._logger.info(LISTS_CHANGED, devices=len(self._names), certificates=len(self._lists.entries))

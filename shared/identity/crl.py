@@ -53,9 +53,11 @@ def read_crls(pem: bytes, authorities: Iterable[x509.Certificate]) -> Revocation
         authorities: the certificates whose lists are accepted.
 
     Raises:
-        IdentityError: a list is damaged, or no given authority signed it.
+        IdentityError: a list is damaged, no given authority signed it, or an authority's list is missing: a cut-off file must not
+            look like one that revokes nothing.
     """
     known = list(authorities)
+    listed: set[str] = set()
     entries: set[tuple[str, int]] = set()
     due = float("inf")
     for block in _BLOCK.findall(pem):
@@ -64,16 +66,25 @@ def read_crls(pem: bytes, authorities: Iterable[x509.Certificate]) -> Revocation
         except ValueError as error:
             raise IdentityError(f"a revocation list is damaged: {error}.", "Copy it anew from the authority.") from error
         issuer = _signer(revoked, known)
+        listed.add(issuer)
         entries.update((issuer, entry.serial_number) for entry in revoked)
         if revoked.next_update_utc is not None:
             due = min(due, revoked.next_update_utc.timestamp())
+    for authority in known:
+        if _identifier(authority) not in listed:
+            name = authority.subject.rfc4514_string()[:200]
+            raise IdentityError(f"the revocation list of {name} is missing.", "Copy devices.crl.pem anew from the authority.")
     return Revocations(entries=frozenset(entries), next_update=due)
+
+
+def _identifier(authority: x509.Certificate) -> str:
+    return authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
 
 
 def _signer(revoked: x509.CertificateRevocationList, authorities: list[x509.Certificate]) -> str:
     for authority in authorities:
         key = authority.public_key()
         if isinstance(key, ec.EllipticCurvePublicKey) and revoked.issuer == authority.subject and revoked.is_signature_valid(key):
-            return authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+            return _identifier(authority)
     signer = revoked.issuer.rfc4514_string()[:200]
     raise IdentityError(f"nobody here signed the revocation list of {signer}.", "It belongs to another fleet.")
