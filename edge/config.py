@@ -59,11 +59,15 @@ class PolicySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PictureSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a case's picture is encoded; `quality` 1 to 100 (100 is lossless for webp)."""
+    """How a case's picture is encoded.
+
+    Without a `quality`, codec and quality are those the card of the running model names: the smallest at which its expert still
+    answers as well. With one, `quality` (1 to 100; 100 is lossless for webp) and `codec` are taken as they stand.
+    """
 
     codec: Literal["webp", "jpeg", "png"] = "webp"
     """Format of the picture."""
-    quality: Annotated[int, msgspec.Meta(ge=1, le=100)] = 80
+    quality: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
 
 
 class ModelSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

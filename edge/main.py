@@ -161,7 +161,11 @@ class Agent:
         self._hand_over = HandOver()
         self._uplink = self._make_uplink(identity)
         self._writer = CaseWriter(
-            frames=self._hand_over, pictures=settings.picture, offer=self._uplink.offer_many, bind=self._settler.bind
+            frames=self._hand_over,
+            pictures=settings.picture,
+            card=lambda: model.card if (model := self._models.current()) else None,
+            offer=self._uplink.offer_many,
+            bind=self._settler.bind,
         )
         self._inference = Inference(
             policy=settings.policy,

@@ -16,10 +16,12 @@ from edge.waiting import Key
 from shared import log
 from shared.deferral.policy import Action
 from shared.link.spool import NewCase
+from shared.release.card import Card
 from shared.vision import picture
 from shared.wire.messages import Case, encode
 
 NOT_SPOOLED = "case_not_spooled"
+FALLBACK_QUALITY = 80
 GROUP = 16
 """Cases that share one transaction at most: a synced transaction costs milliseconds, however many cases are in it."""
 Offer = Callable[[Sequence[NewCase]], "tuple[int | None, ...]"]
@@ -31,14 +33,24 @@ class CaseWriter:
 
     Args:
         frames: where the frames wait.
-        pictures: codec and quality.
+        pictures: what the configuration says of codec and quality.
+        card: the running model's card, None before the first.
         offer: stores a group of cases.
         bind: told the sequence of each stored case's frame.
     """
 
-    def __init__(self, *, frames: HandOver, pictures: PictureSettings, offer: Offer, bind: Callable[[int, Key], None]) -> None:
+    def __init__(
+        self,
+        *,
+        frames: HandOver,
+        pictures: PictureSettings,
+        card: Callable[[], Card | None],
+        offer: Offer,
+        bind: Callable[[int, Key], None],
+    ) -> None:
         self._frames = frames
         self._pictures = pictures
+        self._card = card
         self._offer = offer
         self._bind = bind
         self._stopping = False
@@ -81,11 +93,21 @@ class CaseWriter:
                 self._bind(sequence, inferred.key)
 
     def _new_case(self, inferred: Inferred) -> NewCase:
-        payload = encode(make_case(inferred, self._pictures))
+        codec, quality = encoding(self._pictures, self._card())
+        payload = encode(make_case(inferred, codec=codec, quality=quality))
         return NewCase(payload=payload, is_audit=inferred.decision.action is Action.AUDIT, value=inferred.decision.value)
 
 
-def make_case(inferred: Inferred, pictures: PictureSettings) -> Case:
+def encoding(settings: PictureSettings, card: Card | None) -> tuple[str, int]:
+    """Return codec and quality of pictures: the configuration's, else the card's first choice, else webp 80."""
+    if settings.quality is not None:
+        return settings.codec, settings.quality
+    if card is None or not card.picture_quality:
+        return settings.codec, FALLBACK_QUALITY
+    return card.picture_quality[0].codec, card.picture_quality[0].quality
+
+
+def make_case(inferred: Inferred, *, codec: str, quality: int) -> Case:
     """Return the case of a frame, with its picture encoded.
 
     Raises:
@@ -103,5 +125,5 @@ def make_case(inferred: Inferred, pictures: PictureSettings) -> Case:
         threshold=decision.threshold,
         release=inferred.release,
         prediction=inferred.prediction,
-        picture=picture.encode(frame.pixels, codec=pictures.codec, quality=pictures.quality),
+        picture=picture.encode(frame.pixels, codec=codec, quality=quality),
     )

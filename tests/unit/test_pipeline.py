@@ -23,13 +23,14 @@ from edge.newest import NewestFrames
 from edge.outputs import EventFile
 from edge.pipeline import Pipeline
 from edge.settling import Settler
-from edge.spooling import CaseWriter
+from edge.spooling import CaseWriter, encoding
 from edge.waiting import Waiting
 from shared import clock
 from shared.deferral.policy import Action, Decision
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, StorageError, TrustError
 from shared.link.spool import NewCase
+from shared.release.card import QualityPoint
 from shared.vision import picture
 from shared.wire.messages import Answer, Case, Prediction, decode
 from tests.unit.edge_parts import WEIGHTS, colour, frame, load, until, write_release
@@ -47,7 +48,9 @@ class Device:
         self.newest, self.models, self.hand_over = NewestFrames(), ModelSlot(), HandOver(8)
         self.output = EventFile(self.file)
         self.settler = Settler(self.output)
-        self.writer = CaseWriter(frames=self.hand_over, pictures=PictureSettings(), offer=self._offer, bind=self.settler.bind)
+        self.writer = CaseWriter(
+            frames=self.hand_over, pictures=PictureSettings(), card=lambda: None, offer=self._offer, bind=self.settler.bind
+        )
         self.inference = Inference(
             policy=PolicySettings(audit_share=audit_share, answer_deadline_s=deadline_s, threshold=threshold),
             neighbours=Neighbours(
@@ -369,3 +372,11 @@ def test_a_model_that_is_not_its_cards_is_refused(tmp_path: Path) -> None:
         load(other)
     with pytest.raises(EngineError, match="read"):
         load(tmp_path / "nothing")
+
+
+def test_pictures_are_coded_as_the_card_says_unless_the_configuration_does(tmp_path: Path) -> None:
+    quality = QualityPoint(codec="webp", quality=65, bytes_mean=400.0, expert_accuracy=0.97)
+    card = msgspec.structs.replace(load(write_release(tmp_path)).card, picture_quality=(quality,))
+    assert encoding(PictureSettings(), card) == ("webp", 65)
+    assert encoding(PictureSettings(codec="jpeg", quality=90), card) == ("jpeg", 90)
+    assert encoding(PictureSettings(), None) == ("webp", 80)
