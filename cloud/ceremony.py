@@ -17,9 +17,9 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 from cloud.keyring import Keyring
 from cloud.metadata import MetadataStore
 from cloud.roles import DELEGATED, ROLES, ROOT, TARGETS, TOP_LEVEL
+from shared import durable
 from shared.clock import Clock, wall
 from shared.errors import ConfigurationError, TrustError
-from shared.release import durable
 
 SIGNERS_ROOT = "signer/root.json"
 """Below the keys: the root the signing process trusts, handed over here and nowhere else."""

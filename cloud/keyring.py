@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 
 from cloud.roles import Role
+from shared import durable
 from shared.errors import IdentityError
-from shared.release import durable
 
 
 class Keyring:

@@ -5,6 +5,8 @@ The API process serves; it imports neither flwr nor torch. What learns runs in t
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ from cloud.ops import Gauges, ops_app
 from cloud.people import describe, people_app
 from cloud.publish import Repository
 from cloud.registry import Registry
-from cloud.worker import Worker
 from shared import clock
 from shared.access import TokenStore
+from shared.child import Child
 from shared.errors import ConfigurationError
 from shared.identity.names import Peer
 from shared.identity.store import Identity
@@ -51,7 +53,12 @@ class Cloud:
         self.registry = Registry(self.database)
         self.fleet = Fleet(self.database)
         self.mailbox = Mailbox(self.database, self.blobs)
-        self.worker = Worker(config)
+        self.worker = Child(
+            "worker",
+            [sys.executable, "-m", "cloud.federation", "--config", str(config)],
+            log_path=settings.state / "logs" / "worker.log",
+            environment={**os.environ, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"},
+        )
         self.fingerprint = ""
         self.ports: dict[str, int] = {}
 

@@ -23,9 +23,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from cloud.keyring import Keyring
 from cloud.roles import SNAPSHOT, TARGETS, TIMESTAMP, Role
+from shared import durable
 from shared.clock import Clock
 from shared.errors import StorageError, TrustError
-from shared.release import durable
 
 
 class MetadataStore:

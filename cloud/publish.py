@@ -27,9 +27,10 @@ from cloud.keyring import Keyring
 from cloud.metadata import MetadataStore
 from cloud.roles import AUTO, CONFIG, MANUAL, ROLLOUT, SNAPSHOT, TIMESTAMP, Role, role_of
 from cloud.signing import SignRequest, sign_in_process
+from shared import durable
 from shared.clock import Clock, wall
 from shared.errors import InputError, StorageError, TrustError
-from shared.release import delta, durable
+from shared.release import delta
 from shared.release.card import target_path
 from shared.release.desired import ROLES, Desired, decode_desired, encode_desired, rollout_path
 

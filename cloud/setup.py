@@ -17,10 +17,10 @@ from cloud.main import open_registry, token_path
 from cloud.publish import Repository
 from cloud.records import Release
 from cloud.registry import Registry
+from shared import durable
 from shared.access import TokenStore
 from shared.clock import wall
 from shared.errors import StorageError
-from shared.release import durable
 from shared.release.card import target_path
 from shared.release.desired import Desired, DesiredModel
 from shared.roles import Role

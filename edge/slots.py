@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from edge.pointer import Pointer, Record, decide, older
+from shared import durable
 from shared.errors import StorageError
-from shared.release import durable
 from shared.release.blobs import hash_file
 from shared.release.card import sha256
 

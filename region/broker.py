@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from region.brokerfiles import configuration, device_list, worker_list
-from region.child import Child
 from region.config import BrokerSettings
+from shared.child import Child
 from shared.errors import DependencyError, LinkError
 
 READY_S = 10.0

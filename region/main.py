@@ -14,7 +14,6 @@ from pathlib import Path
 
 from region.batcher import Backlog
 from region.broker import Broker
-from region.child import Child
 from region.config import RegionSettings
 from region.decoder import Decoder
 from region.epochs import EpochStore
@@ -36,6 +35,7 @@ from region.upkeep import Upkeep
 from region.vault import Vault
 from region.worker import ExpertWorker
 from shared import clock, lifecycle, log
+from shared.child import Child
 from shared.errors import ConfigurationError, IdentityError, TerraceError
 from shared.identity.chain import verify_chain
 from shared.identity.names import Peer

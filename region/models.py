@@ -18,9 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from shared import log
+from shared import durable, log
 from shared.errors import StorageError, TrustError
-from shared.release import durable
 from shared.release.blobs import hash_file
 from shared.release.card import Card, decode_card
 from shared.release.desired import Desired, Wanted, rollout_path, wanted

@@ -20,9 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared import clock, log
+from shared import clock, durable, log
 from shared.errors import AccessError, StorageError, TerraceError
-from shared.release import durable
 from shared.release.fetch import Fetch
 from shared.release.trust import LARGEST_ROOT_BYTES, TrustedClient, metadata_version
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from shared import log
+from shared import durable, log
 from shared.errors import IdentityError, StorageError
 from shared.identity.crl import Revocations
-from shared.identity.store import Identity, write_file
+from shared.identity.store import Identity
 
 DUE_SOON_S = 7 * 86400.0
 LISTS_CHANGED, LISTS_DUE, LISTS_UNREADABLE = "revocations_changed", "revocation_list_due_soon", "revocation_list_unreadable"
@@ -102,4 +102,4 @@ def write_revoked(path: Path, entries: dict[str, Entry]) -> None:
         StorageError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_file(path, msgspec.json.format(msgspec.json.encode(entries), indent=1))
+    durable.write(path, msgspec.json.format(msgspec.json.encode(entries), indent=1), mode=0o600)

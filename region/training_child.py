@@ -17,10 +17,10 @@ import typer
 from region.cases import StoredCase
 from region.jobs import JOB, RESULT, UPDATE, WEIGHTS, Job, balanced, decode_job
 from region.vault import Vault
+from shared import durable
 from shared.errors import FederationError, TerraceError
 from shared.learning import architectures, arrays, loop
 from shared.learning.samples import Augmentation, Frames, Samples
-from shared.release import durable
 from shared.vision import picture, preprocess
 
 SMALLEST_PROBABILITY = 1e-7

@@ -26,9 +26,9 @@ from cloud.mailbox import Mailbox
 from cloud.publish import Repository
 from cloud.records import Release, Round
 from cloud.registry import Registry
+from shared import durable
 from shared.clock import Clock
 from shared.errors import FederationError, StorageError
-from shared.release import durable
 from shared.release.card import decode_card, encode_card, sha256, target_path
 from shared.wire.reports import Blob, EvaluateTask, EvaluationReply
 

@@ -21,9 +21,9 @@ from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
 from cloud.records import Round
 from cloud.registry import Registry
+from shared import durable
 from shared.clock import Clock
 from shared.errors import FederationError
-from shared.release import durable
 from shared.release.card import sha256
 
 POLL_S = 0.25

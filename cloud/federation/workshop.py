@@ -27,11 +27,11 @@ from cloud.foundry import calibrate, distil, export, gates, pictures, prediction
 from cloud.foundry.gates import Counts
 from cloud.foundry.pictures import Pictures
 from cloud.foundry.selftest import self_test
+from shared import durable
 from shared.clock import wall
 from shared.deferral import risk
 from shared.deferral.scores import SCORES
 from shared.errors import FederationError
-from shared.release import durable
 from shared.release.card import Calibration, Card, Lineage, sha256
 from shared.vision.tasks.logits import accuracy
 from shared.wire.reports import EvaluationReply

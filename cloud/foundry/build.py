@@ -25,10 +25,10 @@ from cloud.foundry.pictures import Pictures, load
 from cloud.foundry.plans import Plan, plan_for
 from cloud.foundry.quantise import quantise
 from cloud.foundry.workbench import Say, Workbench, digest
+from shared.durable import write
 from shared.errors import InputError
 from shared.learning.samples import check
 from shared.release.card import Card, Lineage, encode_card, sha256
-from shared.release.durable import write
 from shared.release.modelcache import NAMED, cache, listing
 from shared.vision.tasks.logits import accuracy
 

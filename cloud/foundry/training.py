@@ -12,10 +12,10 @@ from cloud.foundry.export import to_onnx
 from cloud.foundry.pictures import Pictures
 from cloud.foundry.plans import Phase, Plan, recipe
 from cloud.foundry.workbench import Say
+from shared.durable import write
 from shared.learning import architectures, arrays
 from shared.learning.loop import Progress, train
 from shared.learning.samples import Samples
-from shared.release.durable import write
 
 EVERY_STEPS = 100
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
 
 from provisioning.pki.ledger import Issued, Ledger
-from shared import clock
+from shared import clock, durable
 from shared.errors import IdentityError, StorageError
 from shared.identity import issue, names, store
 from shared.identity.anchors import AnchorList, sign_anchor_list, verify_anchor_list
@@ -103,8 +103,8 @@ class Authority:
                 key = issue.new_key()
                 made = issue.device_authority(region, self.fleet, key.public_key(), self._authority("anchors/edge"), now=self._now())
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                store.write_file(path.with_suffix(".key"), _private_pem(key))
-                store.write_file(path, made.public_bytes(Encoding.PEM), mode=0o644)
+                durable.write(path.with_suffix(".key"), _private_pem(key), mode=0o600)
+                durable.write(path, made.public_bytes(Encoding.PEM), mode=0o644)
             # also for one that exists: a crash may have come between its file and its row
             Ledger.add(ledger, _row(self._authority(f"devices/{region}").certificate, record, "edge"))
         return path
@@ -231,12 +231,12 @@ def _ceremony(folder: Path, fleet: str, now: float) -> None:
     for tier in names.TIERS:
         key = issue.new_key()
         pem = issue.anchor(tier, fleet, key, now=now).public_bytes(Encoding.PEM)
-        store.write_file(folder / "anchors" / f"{tier}.key", _private_pem(key))
-        store.write_file(folder / "anchors" / f"{tier}.pem", pem, mode=0o644)
+        durable.write(folder / "anchors" / f"{tier}.key", _private_pem(key), mode=0o600)
+        durable.write(folder / "anchors" / f"{tier}.pem", pem, mode=0o644)
         anchors[tier] = pem.decode()
-    store.write_file(folder / "root.key", _private_pem(root))
-    store.write_file(folder / store.ROOT, root.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), mode=0o644)
-    store.write_file(folder / store.ANCHORS, sign_anchor_list(AnchorList(serial=1, fleet=fleet, anchors=anchors), root), mode=0o644)
+    durable.write(folder / "root.key", _private_pem(root), mode=0o600)
+    durable.write(folder / store.ROOT, root.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), mode=0o644)
+    durable.write(folder / store.ANCHORS, sign_anchor_list(AnchorList(serial=1, fleet=fleet, anchors=anchors), root), mode=0o644)
 
 
 def _row(certificate: x509.Certificate, record: issue.Machine, issuer: str) -> Issued:

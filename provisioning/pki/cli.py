@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from provisioning.pki.authority import Authority, create_fleet
+from shared import durable
 from shared.identity import store
 
 app = typer.Typer(
@@ -112,7 +113,7 @@ def list_issued(authority: AuthorityFolder, as_json: AsJson = False) -> None:
 
 def _write_crl(authority: Authority, region: str, folder: Path) -> None:
     path = folder / store.DEVICES_CRL
-    store.write_file(path, authority.crl(region), mode=0o644)
+    durable.write(path, authority.crl(region), mode=0o644)
     typer.echo(f"revocation list of {region} in {path}")
 
 

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from region.federation import client
-from shared import log
+from shared import durable, log
 from shared.errors import LinkError, TerraceError
 from shared.link.https import HttpsClient
-from shared.release import durable
 from shared.wire.reports import (
     AnyTask,
     EvaluateTask,

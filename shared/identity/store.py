@@ -10,16 +10,16 @@ devices.crl.pem   regions only: what that authority and the edge anchor revoked 
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from shared import durable
 from shared.errors import IdentityError, StorageError
 from shared.identity.credentials import ANCHORS, CERTIFICATE, FILES, KEY, ROOT, Credentials, read_certificates, read_credentials
 from shared.identity.crl import Revocations, read_crls
 
-__all__ = ["ANCHORS", "CERTIFICATE", "DEVICES", "DEVICES_CRL", "KEY", "ROOT", "Identity", "write_file", "write_identity"]
+__all__ = ["ANCHORS", "CERTIFICATE", "DEVICES", "DEVICES_CRL", "KEY", "ROOT", "Identity", "write_identity"]
 
 DEVICES, DEVICES_CRL = "devices.pem", "devices.crl.pem"
 
@@ -93,37 +93,8 @@ def write_identity(folder: Path, files: Mapping[str, bytes]) -> Path:
     except OSError as error:
         raise StorageError(f"the folder {folder} cannot be made: {error}.") from error
     for name in sorted(files, key=lambda name: name == CERTIFICATE):
-        write_file(folder / name, files[name], mode=0o600 if name == KEY else 0o644)
+        durable.write(folder / name, files[name], mode=0o600 if name == KEY else 0o644)
     return folder
-
-
-def write_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename, fsync of the folder.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path} cannot be written: {error}.", "Free space on its disk, or correct its folder's permissions.") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes:

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from shared import durable
 from shared.errors import IdentityError
 from shared.identity import issue, store
 from shared.identity.chain import peer_of_certificate
@@ -123,5 +124,5 @@ def _self_signed_and_expired(path: Path, now: float) -> bool:
 
 def _make_self_signed(certificate_path: Path, key_path: Path, hosts: Sequence[str], now: float) -> None:
     key = issue.new_key()
-    store.write_file(key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    store.write_file(certificate_path, issue.self_signed(hosts, key, now=now).public_bytes(Encoding.PEM), mode=0o644)
+    durable.write(key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+    durable.write(certificate_path, issue.self_signed(hosts, key, now=now).public_bytes(Encoding.PEM), mode=0o644)

@@ -13,8 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from shared import durable
 from shared.errors import InputError, StorageError
-from shared.release import durable
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20

@@ -33,8 +33,8 @@ from tuf.api import exceptions
 from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from shared import durable
 from shared.errors import IdentityError, LinkError, StorageError, TrustError
-from shared.release import durable
 from shared.release.desired import LARGEST_DESIRED_BYTES, Desired, decode_desired, rollout_path
 from shared.release.fetch import Fetch
 from shared.release.floors import Floors, decode_floors, encode_floors

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from shared import durable
 from shared.identity import tls
-from shared.identity.store import Identity, write_file
+from shared.identity.store import Identity
 from tests.brokers import Site
 
 from .pki_fleet import forge, signer
@@ -27,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made.device("edge-1", "region-2")
     revoked = made.device("edge-6")
     made.authority.revoke(revoked.peer.common_name)
-    write_file(made.region.crl_path, made.authority.crl("region-1"))
+    durable.write(made.region.crl_path, made.authority.crl("region-1"), mode=0o600)
     made.broker.start()
     yield made
     made.broker.stop()
@@ -53,8 +54,8 @@ def forged(site: Site, folder: Path, above: str, uri: str, common_name: str) -> 
     """The context of whoever holds a stolen device authority's key."""
     thief = signer(site.authority, above)
     leaf, key = forge(thief, uri, common_name)
-    write_file(folder / "leaf.pem", leaf.public_bytes(Encoding.PEM) + thief.certificate.public_bytes(Encoding.PEM))
-    write_file(folder / "leaf.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    durable.write(folder / "leaf.pem", leaf.public_bytes(Encoding.PEM) + thief.certificate.public_bytes(Encoding.PEM), mode=0o600)
+    durable.write(folder / "leaf.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
     context = tls.client_context(site.edge, server_tier="region")
     context.load_cert_chain(folder / "leaf.pem", folder / "leaf.key")
     return context

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_der_x509_certificate
 
 from provisioning.pki import Authority
+from shared import durable
 from shared.errors import IdentityError, StorageError
-from shared.identity.store import Identity, write_file, write_identity
+from shared.identity.store import Identity, write_identity
 
 from .pki_fleet import HOSTS, NOW, fleet
 
@@ -116,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
     with pytest.raises(StorageError):
         write_identity(tmp_path / "file" / "below", {"certificate.pem": b"x"})
     with pytest.raises(StorageError):
-        write_file(tmp_path / "missing" / "x", b"x")
+        durable.write(tmp_path / "file" / "x", b"x", mode=0o600)
 
 
 def test_revocations_of_a_region_are_read_with_their_signatures(authority: Authority, tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_revocations_of_a_region_are_read_with_their_signatures(authority: Autho
     region = Identity.load(authority.issue_region("region-1", "server", HOSTS, destination=tmp_path / "region"))
     assert not region.revocations().covers(device.peer)
     authority.revoke("edge-1.region-1")
-    write_file(region.crl_path, authority.crl("region-1"))
+    durable.write(region.crl_path, authority.crl("region-1"), mode=0o600)
     revoked = region.revocations()
     assert revoked.covers(device.peer)
     assert NOW + 29 * DAY < revoked.next_update < NOW + 31 * DAY
@@ -136,6 +137,6 @@ def test_a_foreign_or_damaged_revocation_list_is_refused(authority: Authority, t
     region = Identity.load(authority.issue_region("region-1", "server", HOSTS, destination=tmp_path / "region"))
     authority.issue_region_device_ca("region-2")
     for data in (authority.crl("region-2"), b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"):
-        write_file(region.crl_path, data)
+        durable.write(region.crl_path, data, mode=0o600)
         with pytest.raises(IdentityError, match="revocation list"):
             region.revocations()

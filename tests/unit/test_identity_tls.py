@@ -12,9 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from provisioning.pki import Authority
+from shared import durable
 from shared.errors import IdentityError
 from shared.identity import issue, tls
-from shared.identity.store import Identity, write_file
+from shared.identity.store import Identity
 
 from .pki_fleet import HOSTS, NOW, fleet, forge, identities, signer
 
@@ -132,8 +133,8 @@ def test_a_device_is_no_server_for_anybody(acme: tuple[Authority, dict[str, Iden
     authority, machines = acme
     above = signer(authority, "devices/region-1")
     leaf, key = forge(above, "terrace://edge-1.region-1.edge.acme/", "edge-1.region-1")
-    write_file(tmp_path / "forged.pem", leaf.public_bytes(Encoding.PEM) + above.certificate.public_bytes(Encoding.PEM))
-    write_file(tmp_path / "forged.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    durable.write(tmp_path / "forged.pem", leaf.public_bytes(Encoding.PEM) + above.certificate.public_bytes(Encoding.PEM), mode=0o600)
+    durable.write(tmp_path / "forged.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
     for certificate, private in (
         (machines["edge"].certificate_path, machines["edge"].key_path),
         (tmp_path / "forged.pem", tmp_path / "forged.key"),
@@ -180,10 +181,10 @@ def test_the_operator_s_certificate_is_used_and_never_replaced(tmp_path: Path) -
     above = issue.Authority(certificate=issue.anchor("cloud", "acme", key, now=0), key=key)
     record = issue.Machine(name="people", region="cloud", tier="cloud", fleet="acme", hosts=("localhost",))
     theirs = issue.machine(record, key.public_key(), above, now=0).public_bytes(Encoding.PEM)
-    write_file(tmp_path / "people.pem", theirs)
-    write_file(tmp_path / "people.key.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    durable.write(tmp_path / "people.pem", theirs, mode=0o600)
+    durable.write(tmp_path / "people.key.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
     tls.people_context(tmp_path, HOSTS, now=NOW)
     assert (tmp_path / "people.pem").read_bytes() == theirs
-    write_file(tmp_path / "people.pem", b"junk")
+    durable.write(tmp_path / "people.pem", b"junk", mode=0o600)
     with pytest.raises(IdentityError, match=r"people\.pem"):
         tls.people_context(tmp_path, HOSTS, now=NOW)

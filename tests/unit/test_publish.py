@@ -191,7 +191,7 @@ def test_a_damaged_published_file_is_seen(repository: Repository, tmp_path: Path
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from shared.release import durable
+    from shared import durable
     from cloud.publish import Repository
     from tests.unit import releases
     left, real = int(sys.argv[2]), durable.write
