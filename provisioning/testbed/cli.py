@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -20,6 +21,7 @@ from provisioning.testbed.loop import Loop
 from provisioning.testbed.report import Report, summary
 from provisioning.testbed.screen import Screen
 from shared import log
+from shared.errors import DependencyError, TerraceError
 
 app = typer.Typer(add_completion=False)
 
@@ -55,15 +57,33 @@ def demo(
     base = plans.SHORT if short else plans.Plan()
     plan = msgspec.structs.replace(base, regions=regions, edges=edges)
     chosen = "line" if data == "auto" else data
+    require_broker()
     with Screen(plain=plain) as screen:
         models = data_sets.models_for(chosen, screen.say)
         root = Path(tempfile.mkdtemp(prefix="terrace-demo-"))
         try:
             result = _run(plan, chosen, models, root, screen)
-        except BaseException:
+        except KeyboardInterrupt:
+            if not keep:
+                shutil.rmtree(root, ignore_errors=True)
+            raise
+        except TerraceError:
             screen.say(f"the logs are in {root / 'logs'}")
             raise
     _finish(result, root, report, keep=keep, data=chosen)
+
+
+def require_broker() -> None:
+    """Say early, before anything is drawn or started, that there is no broker.
+
+    Raises:
+        DependencyError: mosquitto is not installed.
+    """
+    if shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin") is None:
+        raise DependencyError(
+            "the MQTT broker mosquitto is not installed.",
+            "Install it with: sudo apt-get install -y mosquitto && sudo systemctl disable --now mosquitto",
+        )
 
 
 def _run(plan: plans.Plan, data: str, models: Path, root: Path, screen: Screen) -> Report:

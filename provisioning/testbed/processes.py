@@ -17,7 +17,17 @@ STOP_DEADLINE_S = 15.0
 
 
 class DaemonFailedError(TerraceError):
-    """A daemon of the testbed ended by itself."""
+    """A daemon or command of the testbed failed; the exit code is its own where it has one.
+
+    Args:
+        message: one sentence saying what happened.
+        remedy: one sentence saying what to do.
+        code: the exit code to pass on.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, code: int = 1) -> None:
+        super().__init__(message, remedy)
+        self.exit_code = code if code > 0 else 1  # type: ignore[misc]  # the class's default, for this one failure
 
 
 class Process:
@@ -59,12 +69,14 @@ class Process:
             DaemonFailedError: with the last lines of its log.
         """
         if self._child is not None and (code := self._child.poll()) is not None:
-            raise DaemonFailedError(f"{self.name} ended with exit code {code}: {self.last_words()}", f"Its log is {self._log}.")
+            raise DaemonFailedError(f"{self.name} ended with exit code {code}: {self.last_words()}", f"Its log is {self._log}.", code=code)
 
     def last_words(self) -> str:
-        """Return the last line of the log."""
+        """Return what it said last: its error and remedy where it gave one, else the last line of the log."""
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
-        return lines[-1][-300:] if lines else "(no output)"
+        errors = [number for number, line in enumerate(lines) if line.startswith("terrace: ")]
+        said = lines[errors[-1] :] if errors else lines[-1:]
+        return " ".join(line.removeprefix("terrace: ").strip() for line in said)[-500:] or "(no output)"
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, and wait until it is gone."""
@@ -106,8 +118,8 @@ def run_command(arguments: list[str], *, timeout_s: float = 120.0) -> str:
         env=child_environment(),
     )
     if done.returncode:
-        words = done.stderr.decode(errors="replace").strip()[-600:]
-        raise DaemonFailedError(f"`terrace {' '.join(arguments)}` failed with exit code {done.returncode}: {words}")
+        words = " ".join(done.stderr.decode(errors="replace").split())[-600:]
+        raise DaemonFailedError(f"`terrace {' '.join(arguments)}` failed with exit code {done.returncode}: {words}", code=done.returncode)
     return done.stdout.decode()
 
 
@@ -130,7 +142,9 @@ def run_streaming(arguments: list[str], say: Callable[[str], None]) -> None:
             lines.append(line.rstrip())
             say(line.rstrip())
     if child.returncode:
-        raise DaemonFailedError(f"`terrace {' '.join(arguments)}` failed with exit code {child.returncode}: {' / '.join(lines)}")
+        raise DaemonFailedError(
+            f"`terrace {' '.join(arguments)}` failed with exit code {child.returncode}: {' '.join(lines)}", code=child.returncode
+        )
 
 
 def memory_mb(root_pids: list[int]) -> float:
