@@ -44,7 +44,7 @@ def serve(config: Config = DEFAULT) -> None:
     """Run the cloud daemon: listeners for regions and people, the round worker, health and metrics.
 
     Regions need a certificate under the region anchor (terrace provision pki region); people need a token (terrace cloud token create).
-    The first line printed names the ports and the fingerprint that browsers show for the people listener.
+    The line `people_certificate` of the log names the fingerprint that browsers show for the people listener.
     """
     log.configure()
     settings = read(config)

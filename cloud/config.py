@@ -30,7 +30,7 @@ class PeopleSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The listener for people: TLS, bearer tokens with a role.
 
     The operator's certificate is `people.pem` with `people.key.pem` in the state folder; without them a self-signed one is made and
-    its fingerprint printed.
+    its fingerprint logged.
     """
 
     port: int

@@ -26,7 +26,7 @@ from cloud.ops import Gauges, ops_app
 from cloud.people import describe, people_app
 from cloud.publish import Repository
 from cloud.registry import Registry
-from shared import clock
+from shared import clock, log
 from shared.access import TokenStore
 from shared.child import Child
 from shared.errors import ConfigurationError
@@ -36,6 +36,8 @@ from shared.identity.tls import people_context, server_context
 from shared.lifecycle import Part, run
 from shared.serving import peer_from_scope, serve
 from shared.status import StatusServer
+
+PEOPLE_CERTIFICATE = "people_certificate"
 
 
 class Cloud:
@@ -85,6 +87,7 @@ class Cloud:
         )
         tls = people_context(settings.state, ["localhost", "127.0.0.1", settings.people.host], now=clock.wall())
         self.fingerprint = tls.fingerprint
+        log.get("cloud").info(PEOPLE_CERTIFICATE, fingerprint=tls.fingerprint, port=settings.people.port)
         people = people_app(registry=self.registry, fleet=self.fleet, tokens=TokenStore(token_path(settings)), clock=clock.wall)
         servers = {
             "regions": serve(

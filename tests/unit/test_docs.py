@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,27 @@ def commands(app: typer.Typer, name: str) -> Iterator[str]:
 def test_every_command_stands_in_the_operations_page(tier: str) -> None:
     page = text_of("operations.md")
     assert [words for words in commands(TIERS[tier], tier) if f"| `{words}` |" not in page] == []
+
+
+def typed() -> list[str]:
+    """Every command line that a page shows in a block, and those in the text that have options."""
+    found = []
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
+        text = page.read_text(encoding="utf-8")
+        found += re.findall(r"^    (?:\w+=\$\()?(?:\.venv/bin/)?(terrace [^#\n|)]+)", text, re.MULTILINE)
+        found += [line for line in re.findall(r"`(terrace [^`]+)`", text) if " --" in line and "…" not in line]
+    return sorted({line.strip() for line in found})
+
+
+@pytest.mark.parametrize("line", typed())
+def test_every_command_line_in_the_docs_can_be_parsed(line: str) -> None:
+    _, tier, *words = shlex.split(line)
+    if tier not in TIERS:
+        pytest.skip("a command of a tier that is loaded elsewhere")
+    command: click.Command = get_command(TIERS[tier])
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
+    command.make_context(line, words)  # raises on what the command does not take
 
 
 def examples() -> list[tuple[str, str]]:
