@@ -150,3 +150,9 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_file_of_the_folder_map_is_there() -> None:
+    map_of = text_of("architecture.md").split("\n## Folders\n")[1].split("\n## ")[0]
+    known = {path.name for top in ("edge", "region", "cloud", "shared", "provisioning") for path in (ROOT / top).rglob("*.py")}
+    assert sorted(set(re.findall(r"`(\w+\.py)`", map_of)) - known) == []
