@@ -100,9 +100,9 @@ class TrainingSettings(Section, frozen=True, kw_only=True):
 
     enabled: bool = True
     """False: this region takes no part in rounds."""
-    steps: int = 60
+    steps: int = 400
     """Most optimiser steps of a round, whatever the cloud asks for."""
-    batch: int = 32
+    batch: int = 128
     """Most pictures per step, whatever the cloud asks for."""
     learning_rate: float = 0.001
     """Of the optimiser."""

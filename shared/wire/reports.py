@@ -57,7 +57,6 @@ class FleetReport(Report, frozen=True, kw_only=True, tag="fleet"):
     cases_train: Count
     cases_evaluation: Count
     expert_release: Count = 0
-    student_release: Count = 0
     devices: Annotated[tuple[DeviceSummary, ...], msgspec.Meta(max_length=MOST_DEVICES)] = ()
 
 

@@ -432,3 +432,18 @@ def test_the_schedule_is_patient() -> None:
     schedule.begin(120)
     schedule.end(failed=True)
     assert schedule.wait_s(120) == 120
+
+
+def test_a_new_device_asks_again_soon_until_it_was_answered_once() -> None:
+    schedule = Schedule(interval_s=300, at_least_s=60)
+    waits = []
+    for now in range(0, 600, 100):
+        schedule.begin(now)
+        schedule.end(failed=True)
+        waits.append(schedule.wait_s(now))
+    assert waits == [2, 4, 8, 16, 32, 60]
+    schedule.begin(700)
+    schedule.end(failed=False)
+    schedule.begin(1000)
+    schedule.end(failed=True)
+    assert schedule.wait_s(1000) == 60
