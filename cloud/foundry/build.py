@@ -20,8 +20,7 @@ import msgspec
 
 from cloud.foundry import cards, measure, predictions, training
 from cloud.foundry.calibrate import Answers
-from cloud.foundry.distil import input_spec
-from cloud.foundry.pictures import Pictures, load
+from cloud.foundry.pictures import Pictures, input_spec, load
 from cloud.foundry.plans import Plan, plan_for
 from cloud.foundry.quantise import quantise
 from cloud.foundry.workbench import Say, Workbench, digest

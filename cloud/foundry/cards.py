@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from cloud.foundry import calibrate
 from cloud.foundry.calibrate import Answers
-from cloud.foundry.distil import input_spec
-from cloud.foundry.pictures import Pictures
+from cloud.foundry.pictures import Pictures, input_spec
 from cloud.foundry.selftest import self_test
 from shared.learning.samples import Logits
 from shared.release.card import Card, Lineage, QualityPoint, sha256

@@ -12,20 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from cloud.foundry import predictions
-from cloud.foundry.pictures import Pictures
+from cloud.foundry.pictures import Pictures, input_spec
 from shared.learning import architectures, arrays
 from shared.learning.loop import Progress, Recipe, accuracy, predict, train
 from shared.learning.samples import Augmentation, Samples
-from shared.release.card import InputSpec
 
 TUNING_RATE = 3e-4
 """A tenth of the rate of a training from scratch: a round's gain must not be washed out."""
 SOFT_WEIGHT = 0.7
-
-
-def input_spec(side: int) -> InputSpec:
-    """Return what all networks of shared.learning take: RGB in 0..1, square."""
-    return InputSpec(width=side, height=side)
 
 
 def with_expert(pictures: Pictures, expert: Path | None, *, threads: int = 2) -> Samples:

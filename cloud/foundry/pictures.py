@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.errors import InputError
 from shared.learning.samples import Frames, Labels, Samples, Spots
+from shared.release.card import InputSpec
 
 
 class Pictures(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,11 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
             names=self.names,
             spots=None if self.spots is None else self.spots[picked],
         )
+
+
+def input_spec(side: int) -> InputSpec:
+    """Return what all networks of shared.learning take: RGB in 0..1, square."""
+    return InputSpec(width=side, height=side)
 
 
 def load(path: Path) -> Pictures:

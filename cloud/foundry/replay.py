@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cloud.foundry import predictions
-from cloud.foundry.distil import input_spec
-from cloud.foundry.pictures import load
+from cloud.foundry.pictures import input_spec, load
 
 MOST = 600
 

@@ -19,7 +19,7 @@ from shared.errors import InputError
 
 STUDENT_WIDTHS = (32, 48, 64, 64, 64)
 STUDENT_STRIDES = (2, 2, 2, 1, 1)
-EXPERT_WIDTHS = (32, 64, 96, 128)
+EXPERT_WIDTHS = (48, 96, 128)
 SMALL_SIDE_PX = 48
 """Pictures with a shorter side keep more resolution in the first layers."""
 
@@ -60,17 +60,15 @@ class Residual(nn.Module):
 
 
 class Expert(nn.Module):
-    """Strided convolutions with residual blocks between them; about 0.7 M parameters."""
+    """Three strided convolutions, then residual blocks at an eighth of the picture's side; about 0.5 M parameters."""
 
     def __init__(self, classes: int, *, side: int = 96) -> None:
         super().__init__()
         widths = EXPERT_WIDTHS
         stem = 2 if side >= SMALL_SIDE_PX else 1
         layers: list[nn.Module] = [_block(3, widths[0], stem)]
-        for width, wider in itertools.pairwise(widths):
-            layers.append(_block(width, wider, 2))
-        layers[-1:-1] = [Residual(widths[-2])]
-        layers += [Residual(widths[-1]), Residual(widths[-1])]
+        layers += [_block(width, wider, 2) for width, wider in itertools.pairwise(widths)]
+        layers.append(Residual(widths[-1]))
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(widths[-1], classes))
