@@ -19,8 +19,7 @@ import pytest
 import torch
 
 from cloud.foundry import export, measure, quantise
-from cloud.foundry.distil import input_spec
-from cloud.foundry.pictures import Pictures
+from cloud.foundry.pictures import Pictures, input_spec
 from cloud.foundry.selftest import self_test
 from cloud.publish import Repository
 from provisioning.pki import create_fleet
