@@ -145,7 +145,7 @@ def _freeze(model: nn.Module) -> None:
 
 def tensor(frames: Frames) -> torch.Tensor:
     """Return frames uint8 (N, H, W, 3) as float32 (N, 3, H, W) in 0..1, as a card's default InputSpec says."""
-    planes = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    planes = torch.from_numpy(np.require(frames, requirements=["C", "W"])).permute(0, 3, 1, 2)
     return planes.to(torch.float32).div_(255.0).contiguous(memory_format=torch.channels_last)
 
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from typer.testing import CliRunner
 
 from provisioning import datasets
 from provisioning.line import video
 from provisioning.sources import deeppcb
+from provisioning.sources.cli import app
 from provisioning.sources.pool import in_unit_order, part_of, split
 from shared.errors import InputError
 
@@ -145,3 +147,14 @@ def test_a_missing_data_set_names_the_variable_to_set(tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match="cannot be read") as caught:
         datasets.prepare(data, tmp_path / "out")
     assert "TERRACE_DATA" in caught.value.remedy
+
+
+def test_the_command_writes_what_is_asked_and_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    mine = a_folder(tmp_path / "mine")
+    wanted = ["--data", str(mine), "--out", str(tmp_path / "out"), "--split", "policy-test"]
+    result = CliRunner().invoke(app, wanted)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["policy-test.npz"]
+    refused = CliRunner().invoke(app, [*wanted, "--split", "everything"])
+    assert isinstance(refused.exception, InputError)
+    assert "policy-fit" in refused.exception.remedy
