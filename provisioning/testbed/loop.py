@@ -114,7 +114,7 @@ class Loop:
         return next((dict(entry) for entry in rounds if entry.get("number") == number), {})
 
     def _wait_for_swap(self) -> None:
-        self._screen.step("Devices fetch the release, verify it, test it beside the old one and swap between two frames")
+        self._screen.step("Devices fetch the release, verify it, test it while the old one serves, and swap between two frames")
         before = 1
         self._until(lambda: all(self._committed(device) > before for device in self._fleet.plan.devices), 90, "every device to commit")
         self.report.devices_committed = sum(self._committed(device) > before for device in self._fleet.plan.devices)

@@ -64,7 +64,7 @@ class Screen:
 
 
 def row(name: str, status: Mapping[str, Any]) -> list[str]:
-    """Return the cells of one daemon; a region and the cloud show cases and rounds in place of frames."""
+    """Return the cells of one daemon; a region shows its cases in place of frames, the cloud its last round."""
     if "streams" in status:
         counts = [
             sum(stream.get(key, 0) for stream in status["streams"].values()) for key in ("frames", "kept", "deferred", "audited", "dropped")
@@ -84,4 +84,6 @@ def row(name: str, status: Mapping[str, Any]) -> list[str]:
             "",
             "",
         ]
-    return [name, "", "", "", "", "", "", "", f"{status.get('state', '')}"]
+    rounds = status.get("rounds") or [{}]
+    words = f"round {rounds[0]['number']}: {rounds[0]['state']}" if rounds[0] else "no round yet" if status else "starting"
+    return [name, "", "", "", words, "", "", "", ""]
