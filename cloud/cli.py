@@ -173,5 +173,8 @@ def _seconds(step: dict[str, Any]) -> str:
 
 
 def _gist(result: dict[str, Any]) -> str:
-    plain = {key: value for key, value in result.items() if isinstance(value, str | int | float) and key not in {"sha256", "onnx"}}
+    if "refused" in result:
+        return f"refused: {result['refused']}" if result["refused"] else "passed"
+    hidden = {"sha256", "onnx", "deadline"}
+    plain = {key: value for key, value in result.items() if isinstance(value, str | int | float) and value != "" and key not in hidden}
     return ", ".join(f"{key} {value}" for key, value in plain.items())
