@@ -19,11 +19,11 @@ define install_into
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "terrace: the whole system needs Python 3.11 or newer (devices: 3.10)."; exit 17; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "terrace: the venv module is missing. Type: sudo apt-get install -y python3-venv"; exit 17; }
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-	@echo "terrace: installing into $(1) (the first time takes a few minutes)"
-	@if [ -e /proc/driver/nvidia/version ]; then echo "terrace: NVIDIA driver found, installing torch $(TORCH) with CUDA"; \
+	@echo "terrace: installing into $(1) (the first time takes a few minutes)" >&2
+	@if [ -e /proc/driver/nvidia/version ]; then echo "terrace: NVIDIA driver found, installing torch $(TORCH) with CUDA" >&2; \
 	   $(1)/bin/pip install -q --disable-pip-version-check "torch==$(TORCH)"; \
-	 else $(1)/bin/pip install -q --disable-pip-version-check "torch==$(TORCH)+cpu" 2>/dev/null && echo "terrace: no GPU here, took the CPU build of torch" \
-	   || { echo "terrace: no GPU here, but the package index has no CPU build of torch; taking the default build, which is large"; \
+	 else $(1)/bin/pip install -q --disable-pip-version-check "torch==$(TORCH)+cpu" 2>/dev/null && echo "terrace: no GPU here, took the CPU build of torch" >&2 \
+	   || { echo "terrace: no GPU here, but the package index has no CPU build of torch; taking the default build, which is large" >&2; \
 	        $(1)/bin/pip install -q --disable-pip-version-check "torch==$(TORCH)"; }; fi
 	@$(1)/bin/pip install -q --disable-pip-version-check -c $(2) -e '.[$(3)]'
 	@touch $(1)/.installed
@@ -45,7 +45,7 @@ broker:
 	   if [ "$$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo -n"; \
 	   else echo "terrace: mosquitto is missing. Type: sudo apt-get install -y mosquitto && sudo systemctl disable --now mosquitto"; exit 17; fi; \
 	   command -v apt-get >/dev/null || { echo "terrace: mosquitto is missing. Install it with your system's package manager."; exit 17; }; \
-	   echo "terrace: installing mosquitto"; \
+	   echo "terrace: installing mosquitto" >&2; \
 	   { $$as apt-get install -y -qq mosquitto || { $$as apt-get update -qq && $$as apt-get install -y -qq mosquitto; }; } >/dev/null 2>&1 \
 	     || { echo "terrace: mosquitto could not be installed. Type: sudo apt-get install -y mosquitto"; exit 17; }; \
 	   $$as systemctl disable --now mosquitto >/dev/null 2>&1 || true; fi
