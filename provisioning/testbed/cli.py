@@ -88,7 +88,7 @@ def require_broker() -> None:
 
 def _run(plan: plans.Plan, data: str, models: Path, root: Path, screen: Screen) -> Report:
     began = time.monotonic()
-    screen.step("Drawing the line's boards and issuing certificates")
+    screen.step("Preparing frames, certificates and configuration")
     streams = data_sets.prepare(data, plan)
     fleet = Fleet(root, plan, seed.complete(models, data, root / "models"), streams.tables)
     fleet.prepare()

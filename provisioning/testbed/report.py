@@ -67,7 +67,7 @@ def summary(report: Report, *, data: str, notes: list[str]) -> list[str]:
             f"federated rounds: {report.rounds}; {release}; running on {report.devices_committed} of {report.devices} devices, "
             f"{report.drops_beyond_steady_rate_in_swap:.0f} frames dropped beyond the usual rate in the swap"
         ),
-        f"INT8 student: {report.int8_speedup:.2f} times as fast as FP32, accuracy {report.int8_accuracy_drop:+.3f} lower",
+        f"INT8 student: {report.int8_speedup:.2f} times as fast as FP32, accuracy {-report.int8_accuracy_drop:+.3f}",
         f"pictures that left a region: {report.pictures_left_region}",
         (
             f"first prediction after {report.seconds_to_first_prediction:.1f} s, all in {report.seconds_total:.0f} s, "
