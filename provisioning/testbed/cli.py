@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -89,9 +91,12 @@ def require_broker() -> None:
 def _run(plan: plans.Plan, data: str, models: Path, root: Path, screen: Screen) -> Report:
     began = time.monotonic()
     screen.step("Preparing frames, certificates and configuration")
-    streams = data_sets.prepare(data, plan)
-    fleet = Fleet(root, plan, seed.complete(models, data, root / "models"), streams.tables)
-    fleet.prepare()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
+        complete = beside.submit(seed.complete, models, data, root / "models")
+        streams = data_sets.prepare(data, plan)
+        fleet = Fleet(root, plan, root / "models", streams.tables)
+        fleet.prepare()
+        complete.result()
     fleet.initialise_cloud()
     loop = Loop(fleet, screen, began=began)
     result = loop.run()

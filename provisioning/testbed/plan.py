@@ -27,7 +27,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     edges: int = 2
     streams: int = 2
     frames_per_second: float = 10.0
-    frames_per_stream: int = 480
+    frames_per_stream: int = 360
     warm_s: float = 3.0
     steady_s: float = 24.0
     after_swap_s: float = 6.0
