@@ -58,6 +58,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                start_new_session=True,  # a Ctrl-C on the terminal is for the demo, which stops them in order
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, no locks taken
                 env=child_environment(),
             )
