@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,17 @@ def test_a_missing_extra_is_named(wheel: Path, tmp_path: Path) -> None:
     done = subprocess.run([str(environment / "bin" / "terrace"), "cloud", "serve"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 17
     assert "terrace[cloud]" in done.stderr
+
+
+def test_the_suite_passes_against_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    run([sys.executable, "-m", "venv", str(environment)])
+    python = str(environment / "bin" / "python")
+    torch = next(line for line in (ROOT / "constraints/all.txt").read_text().splitlines() if line.startswith("torch=="))
+    subprocess.run([python, "-m", "pip", "install", "-q", f"{torch}+cpu"], capture_output=True)  # else the default build comes
+    run([python, "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints/all.txt"), f"{wheel}[all,dev]"])
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    of_the_checkout = [f"--ignore=tests/{name}" for name in ("arch", "probe", "unit/test_docs.py", "unit/test_models.py")]
+    run([python, "-m", "pytest", "-m", "not slow", *of_the_checkout], cwd=tmp_path)
+    assert str(environment) in run([python, "-c", "import provisioning; print(provisioning.__file__)"], cwd=tmp_path)
