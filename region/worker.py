@@ -142,30 +142,54 @@ class ExpertWorker:
         expert = self._expert
         if not decoded or expert is None:
             return
-        try:
-            predictions = expert.answer([pixels for _, pixels in decoded])
-        except (EngineError, InputError) as error:
-            self._figures.expert_failures += 1
-            self._logger.warning(EXPERT_FAILED, release=expert.release, cases=len(decoded), error=str(error))
+        answers = self._predict(expert, decoded)
+        if not answers:
             self._pause()
             return
-        answers = [(job, prediction) for (job, _), prediction in zip(decoded, predictions, strict=True)]
         self._tell(answers, expert.release)
         self._backlog.times.add(clock.monotonic() - begun)
         self._figures.batches += 1
         self._keep(answers, expert.release)
 
+    def _predict(self, expert: Expert, decoded: list[tuple[Job, Pixels]]) -> list[tuple[Job, Prediction]]:
+        try:
+            predictions = expert.answer([pixels for _, pixels in decoded])
+        except (EngineError, InputError) as error:
+            self._figures.expert_failures += 1
+            self._logger.warning(EXPERT_FAILED, release=expert.release, cases=len(decoded), error=str(error))
+            return self._one_by_one(expert, decoded) if len(decoded) > 1 else []
+        return [(job, prediction) for (job, _), prediction in zip(decoded, predictions, strict=True)]
+
+    def _one_by_one(self, expert: Expert, decoded: list[tuple[Job, Pixels]]) -> list[tuple[Job, Prediction]]:
+        """Find the case a batch fails on, so that it does not hold up the others for ever.
+
+        It is refused only when the expert answers another: a broken expert is no fault of the cases, they wait for the next one.
+        """
+        answers: list[tuple[Job, Prediction]] = []
+        failed: list[tuple[Job, str]] = []
+        for job, pixels in decoded:
+            try:
+                answers.append((job, expert.answer([pixels])[0]))
+            except (EngineError, InputError) as error:
+                failed.append((job, str(error)))
+        for job, reason in failed if answers else []:
+            self._refuse(job, reason)
+        return answers
+
     def _decoded(self, job: Job) -> Pixels | None:
         try:
             return self._decoder.decode(job.case.picture)
         except InputError as error:
-            self._logger.warning(PICTURE_REFUSED, device=job.device, sequence=job.sequence, error=str(error))
-            self._figures.drop("picture")
-            try:
-                self._vault.refuse(job.id, str(error))
-            except StorageError:
-                self._pause()  # it is refused when it comes again
+            self._refuse(job, str(error))
             return None
+
+    def _refuse(self, job: Job, reason: str) -> None:
+        self._logger.warning(PICTURE_REFUSED, device=job.device, sequence=job.sequence, error=reason)
+        self._figures.drop("picture")
+        try:
+            self._vault.refuse(job.id, reason)
+        except StorageError:
+            self._pause()  # it is refused when it comes again
 
     def _tell(self, answers: list[tuple[Job, Prediction]], release: int) -> None:
         at = clock.wall()

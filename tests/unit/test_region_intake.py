@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from region.experts.onnx import OnnxExpert
 from region.recount import recount
 from region.settlement import ranges_of
 from region.vault import Incoming
+from shared.errors import EngineError
 from shared.identity.store import Identity
+from shared.vision.frames import Pixels
 from shared.wire import topics
-from shared.wire.messages import Answer, Credit, Kind, Picture, Receipt, UpdateReport, encode
+from shared.wire.messages import Answer, Credit, Kind, Picture, Prediction, Receipt, UpdateReport, encode
 
 from .pki_fleet import fleet, identities
 from .region_parts import Device, Hall, a_case, an_expert, colour, until
@@ -226,6 +229,32 @@ def test_an_unreadable_picture_is_refused_once_and_a_new_expert_takes_over(hall:
     found = answers(device, hall)
     assert (found[3].expert_release, found[3].prediction.index) == (1, 1)
     assert (found[4].expert_release, found[4].prediction.index) == (2, 0)
+
+
+class Picky:
+    """A real expert that fails on every batch with a red picture in it, as a model may on one odd input."""
+
+    def __init__(self, expert: OnnxExpert) -> None:
+        self._expert = expert
+        self.release, self.name = expert.release, expert.name
+
+    def answer(self, pictures: Sequence[Pixels]) -> list[Prediction]:
+        if any(picture[..., 0].mean() > 200 for picture in pictures):
+            raise EngineError("the model failed on this input.")
+        return self._expert.answer(pictures)
+
+    def close(self) -> None:
+        self._expert.close()
+
+
+def test_a_case_the_expert_fails_on_does_not_hold_up_the_others(hall: Hall, device: Device, tmp_path: Path) -> None:
+    opened(hall, device)
+    red = a_case(1, picture=colour(250, 0))
+    deliver(hall, *device.case(1, red), *device.case(2), *device.case(3))
+    until(lambda: receipted(device, hall) == {1, 2, 3})
+    hall.expert.install(Picky(an_expert(tmp_path)))
+    until(lambda: recount(hall.vault.database.path).cases_answered == 2)
+    until(lambda: recount(hall.vault.database.path).cases_refused == 1)
 
 
 def test_every_suite_carries_a_case(hall: Hall, device: Device) -> None:
