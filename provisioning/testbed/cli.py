@@ -23,7 +23,7 @@ from provisioning.testbed.loop import Loop
 from provisioning.testbed.report import Report, summary
 from provisioning.testbed.screen import Screen
 from shared import log
-from shared.errors import DependencyError, TerraceError
+from shared.errors import DependencyError, StorageError, TerraceError
 
 app = typer.Typer(add_completion=False)
 
@@ -72,6 +72,9 @@ def demo(
         except TerraceError:
             screen.say(f"the logs are in {root / 'logs'}")
             raise
+        except OSError as error:
+            message = f"the demo's state folder {root} cannot be written: {error.strerror or error}."
+            raise StorageError(message, "Free space there, or set TMPDIR to a folder on a larger disk.") from error
     _finish(result, root, report, keep=keep, data=chosen)
 
 
