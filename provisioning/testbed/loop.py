@@ -6,6 +6,7 @@ is counted after the stop comes from their files alone.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,11 @@ from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.processes import DaemonFailedError, memory_mb
 from provisioning.testbed.report import Report
 from provisioning.testbed.screen import Screen
+from shared.errors import StorageError, TerraceError
 
 POLL_S = 0.25
 SWAP_WINDOW_S = 3.0
+SMALL_DISK_BYTES = 1 << 20
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,10 +183,14 @@ class Loop:
         deadline = time.monotonic() + deadline_s
         while not condition():
             if time.monotonic() > deadline:
-                raise DaemonFailedError(
-                    f"waited {deadline_s:.0f} s for {what}.", f"Look into the logs in {self._fleet.root / 'logs'} (keep them with --keep)."
-                )
+                raise self._too_late(f"waited {deadline_s:.0f} s for {what}")
             self._tick()
+
+    def _too_late(self, waited: str) -> TerraceError:
+        """Return why waiting was in vain: mostly a full disk, else what the logs say."""
+        if shutil.disk_usage(self._fleet.root).free < SMALL_DISK_BYTES:
+            return StorageError(f"{waited}; the disk of {self._fleet.root} is full.", "Free space there, or set TMPDIR to a larger disk.")
+        return DaemonFailedError(f"{waited}.", f"Look into the logs in {self._fleet.root / 'logs'}.")
 
     def _tick(self) -> None:
         """Look at every daemon once: alive, counters, memory; then wait for the rest of the interval."""
