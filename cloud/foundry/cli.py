@@ -26,7 +26,7 @@ def build(
 ) -> None:
     """Train the expert and the student, quantise, calibrate, and write both releases with their cards.
 
-    Steps are kept by content hash: a second build, or one that was stopped, goes on where it can. The line takes about ten
+    Steps are kept by content hash: a second build, or one that was stopped, goes on where it can. The line takes about fifteen
     minutes on two cores.
 
     Examples:

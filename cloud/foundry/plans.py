@@ -37,7 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LINE = Plan(
-    expert=(Phase(steps=2000, rate=2e-3, crop_px=48), Phase(steps=900, rate=1.5e-3)),
+    expert=(Phase(steps=3000, rate=2e-3, crop_px=48), Phase(steps=1500, rate=1.5e-3)),
     student=(Phase(steps=2000, rate=3e-3, crop_px=48), Phase(steps=900, rate=2e-3)),
 )
 DEEPPCB = LINE
