@@ -10,21 +10,22 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from shared.errors import LinkError
 
 LONGEST_PATH = 100
-"""Bytes a Unix socket's path may have (the kernel's limit is 108)."""
+"""Bytes of a path up to which it is given to the kernel as it stands (its limit is 108); longer ones go through the folder."""
 
 
 class StatusServer:
     """Serve what `provide` returns to whoever connects.
 
     Args:
-        path: where the socket is made; at most 100 bytes long.
+        path: where the socket is made, in a folder that exists.
         provide: called per connection, from the server's thread; returns something JSON can hold.
     """
 
@@ -38,14 +39,13 @@ class StatusServer:
         """Make the socket and begin to answer.
 
         Raises:
-            LinkError: the path is too long or cannot be made.
+            LinkError: it cannot be made.
         """
-        if len(os.fsencode(self._path)) > LONGEST_PATH:
-            raise LinkError(f"the socket path {self._path} is longer than {LONGEST_PATH} bytes.", "Use a shorter state folder.")
         self._path.unlink(missing_ok=True)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            server.bind(str(self._path))
+            with _address(self._path) as address:
+                server.bind(address)
         except OSError as error:
             raise LinkError(f"the socket {self._path} cannot be made: {error}.") from error
         self._path.chmod(0o600)
@@ -76,6 +76,19 @@ class StatusServer:
                     continue  # the asker went away
 
 
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """Yield a path short enough for the kernel; a long one is reached through a descriptor of its folder (Linux)."""
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def read_status(path: Path, *, timeout_s: float = 2.0) -> dict[str, Any]:
     """Ask a running daemon for its status.
 
@@ -85,7 +98,8 @@ def read_status(path: Path, *, timeout_s: float = 2.0) -> dict[str, Any]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(timeout_s)
-            client.connect(str(path))
+            with _address(path) as address:
+                client.connect(address)
             parts = []
             while chunk := client.recv(65536):
                 parts.append(chunk)
