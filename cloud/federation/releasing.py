@@ -20,13 +20,14 @@ from cloud.evidence import Evidence, encode_evidence
 from cloud.federation.foundry import Candidate, Current, Foundry
 from cloud.federation.participants import RECENT_S
 from cloud.federation.rounds import Result, Results
+from cloud.federation.tallies import contradiction
 from cloud.federation.training import pack, unpack
 from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
 from cloud.publish import Repository
 from cloud.records import Release, Round
 from cloud.registry import Registry
-from shared import durable
+from shared import durable, log
 from shared.clock import Clock
 from shared.errors import FederationError, StorageError
 from shared.release.card import decode_card, encode_card, sha256, target_path
@@ -34,6 +35,7 @@ from shared.wire.reports import Blob, EvaluateTask, EvaluationReply
 
 STUDENT = "student"
 POLL_S = 0.25
+COUNTS_REFUSED = "region_counts_refused"
 Pause = Callable[[float], bool]
 
 
@@ -171,12 +173,21 @@ class Releasing:
         """Judge; what the gates refuse is never published."""
         base = self.current(int(results["aggregate"]["base"]))
         candidate = self._candidate(current, results)
-        found = self._mailbox.replies(current.number, "evaluate").values()
-        verdict = self._foundry.gate(candidate, base, [reply for reply in found if isinstance(reply, EvaluationReply)])
+        verdict = self._foundry.gate(candidate, base, self._believed(current, candidate))
         durable.write(self._release_card(current), encode_card(verdict.card))
         failed = [f"{check.name} is {check.value:.4f}, the limit is {check.limit:.4f}" for check in verdict.checks if not check.passed]
         refused = "" if verdict.passed else f"the gates refused: {'; '.join(failed) or 'nothing was checked'}."
         return {"checks": msgspec.to_builtins(verdict.checks), "notes": list(verdict.notes), "refused": refused}
+
+    def _believed(self, current: Round, candidate: Candidate) -> list[EvaluationReply]:
+        believed = []
+        for region, reply in self._mailbox.replies(current.number, "evaluate").items():
+            if isinstance(reply, EvaluationReply):
+                wrong = contradiction(reply, classes=len(candidate.card.labels), edges=candidate.edges)
+                believed += [] if wrong else [reply]
+                if wrong:
+                    log.get("rounds").warning(COUNTS_REFUSED, region=region, reason=wrong)
+        return believed
 
     def publish(self, current: Round, results: Results) -> Result:
         """Add the release to the repository with its deltas, record its lineage, keep its weights for the next round."""

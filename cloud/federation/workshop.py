@@ -126,12 +126,17 @@ class Workshop:
     def gate(self, candidate: Candidate, current: Current, replies: Sequence[EvaluationReply]) -> Verdict:
         """Judge on pooled counts and seed set."""
         counted = [Counts(cases=reply.candidate.cases, right=reply.candidate.right) for reply in replies]
-        before = [Counts(cases=reply.current.cases, right=reply.current.right) for reply in replies]
-        pooled, was = gates.pooled(counted), gates.pooled(before)
+        earlier = [Counts(cases=reply.current.cases, right=reply.current.right) for reply in replies]
+        pooled, was = gates.pooled(counted), gates.pooled(earlier)
         checks: list[Check] = []
         notes: list[str] = []
         if pooled.total >= self._rules.minimum_held_out:
-            checks += gates.on_cases(pooled, was, largest_drop=self._rules.largest_drop)
+            changes = [
+                now - before
+                for reply in replies
+                for now, before in zip(reply.candidate.unit_right, reply.current.unit_right, strict=True)
+            ]
+            checks += gates.on_cases(pooled, was, largest_drop=self._rules.largest_drop, changes=changes)
             notes.append(f"{pooled.total} held-out cases of {len(replies)} regions: {was.accuracy:.4f} before, {pooled.accuracy:.4f} now.")
         else:
             notes.append(

@@ -1,15 +1,20 @@
 """The gates between a candidate and a release. Pure: counts in, checks with their limits out; no model runs here.
 
 Rules, in order:
-1. On the regions' held-out audit cases, pooled, the candidate is right at most `largest_drop` less often than the current student,
+1. On the regions' held-out audit cases, pooled, the candidate is not worse than the current student by more than `largest_drop`,
    against the expert's answers; regions without cases have no say, and when none has any the gate is left out and said so.
-2. On no class with enough cases does it lose more than CLASS_FACTOR times that.
+   Both answered the same cases, so the loss is paired; it counts as worse when its one-sided 95 % lower bound lies above
+   `largest_drop`, with the standard error over units (Miller 2024, "Adding error bars to evals", clustered and paired). With few
+   cases one changed answer is no evidence; with many the bound is tight. The seed set (rule 3) is large, and has no such margin.
+2. On no class with enough cases does it lose more than CLASS_FACTOR times that, with the margin of the fewest answers that can have
+   changed there (the loss itself).
 3. On the cloud's seed set, against the true labels, it loses at most `largest_drop`: nothing known is forgotten.
 4. INT8 loses at most LARGEST_INT8_DROP against the same weights in FP32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -19,6 +24,8 @@ from cloud.evidence import Check
 CLASS_FACTOR = 3.0
 FEWEST_OF_A_CLASS = 20
 LARGEST_INT8_DROP = 0.02
+ONE_SIDED_95 = 1.645
+"""Quantile of the standard normal distribution."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,26 +54,40 @@ def pooled(counts: Sequence[Counts]) -> Counts:
     )
 
 
-def on_cases(candidate: Counts, current: Counts, *, largest_drop: float) -> tuple[Check, ...]:
+def on_cases(candidate: Counts, current: Counts, *, largest_drop: float, changes: Sequence[int] = ()) -> tuple[Check, ...]:
     """Return the checks of rules 1 and 2; none when there are no cases.
 
     Args:
         candidate: the candidate's pooled counts.
         current: the current student's, on the same cases.
         largest_drop: share, 0 to 1.
+        changes: per unit, how many more of its cases the candidate gets right (negative: fewer); empty leaves rule 1 without margin.
     """
     if not candidate.total:
         return ()
-    checks = [_at_least("cases_accuracy", candidate.accuracy, current.accuracy - largest_drop)]
-    allowed = largest_drop * CLASS_FACTOR
+    margin = ONE_SIDED_95 * paired_error(changes, candidate.total)
+    checks = [_at_least("cases_accuracy", candidate.accuracy, current.accuracy - largest_drop - margin)]
     losses = [
-        (was - now) / cases
+        ((was - now) - ONE_SIDED_95 * math.sqrt(max(0, was - now))) / cases
         for cases, now, was in zip(candidate.cases, candidate.right, current.right, strict=True)
         if cases >= FEWEST_OF_A_CLASS
     ]
     if losses:
-        checks.append(_at_most("cases_worst_class_drop", max(losses), allowed))
+        checks.append(_at_most("cases_worst_class_drop", max(losses), largest_drop * CLASS_FACTOR))
     return tuple(checks)
+
+
+def paired_error(changes: Sequence[int], cases: int) -> float:
+    """Return the standard error of a paired difference in accuracy over `cases` cases, units being what is independent.
+
+    Args:
+        changes: per unit, right answers of one model minus the other's.
+        cases: all cases of all units.
+    """
+    if not changes or not cases:
+        return 0.0
+    mean = sum(changes) / len(changes)
+    return math.sqrt(sum((change - mean) ** 2 for change in changes)) / cases
 
 
 def on_seed_set(candidate: float, current: float, *, largest_drop: float) -> Check:

@@ -100,7 +100,7 @@ def cloud_settings(plan: Plan, ports: Ports, root: Path) -> dict[str, Any]:
             "steps": plan.training_steps,
             "batch": 32,
         },
-        "foundry": {"distil_steps": plan.training_steps // 2, "minimum_held_out": plan.minimum_cases // 2},
+        "foundry": {"distil_steps": plan.training_steps // 2, "minimum_held_out": plan.minimum_cases},
     }
 
 

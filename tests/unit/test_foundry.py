@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner
 
@@ -161,6 +163,21 @@ def test_the_gates_pass_what_is_as_good_and_refuse_what_lost_a_class() -> None:
     assert not gates.on_seed_set(0.87, 0.90, largest_drop=0.02).passed
     assert gates.on_seed_set(0.885, 0.90, largest_drop=0.02).passed
     assert not gates.on_quantisation(0.95, 0.92).passed
+
+
+def test_one_changed_answer_of_few_is_no_evidence_and_many_are() -> None:
+    one = gates.on_cases(counts((42, 40)), counts((42, 41)), largest_drop=0.02, changes=[0] * 30 + [-1])
+    assert one[0].passed, "one of 42 cases lost is a drop of 0.024, and noise"
+    many = gates.on_cases(counts((42, 33)), counts((42, 41)), largest_drop=0.02, changes=[0] * 23 + [-1] * 8)
+    assert not many[0].passed, "eight of 42 cases lost are no noise"
+    large = gates.on_cases(counts((4000, 3800)), counts((4000, 3920)), largest_drop=0.02, changes=[0] * 1880 + [-1] * 120)
+    assert not large[0].passed, "with many cases a drop of 0.03 is worse than 0.02 beyond doubt"
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=60))
+def test_the_paired_error_is_that_of_a_sum_over_units(changes: list[int]) -> None:
+    cases = 4 * len(changes)
+    assert gates.paired_error(changes, cases) == pytest.approx(float(np.std(changes)) * len(changes) ** 0.5 / cases)
 
 
 def test_the_self_test_holds_sure_pictures_of_different_classes() -> None:
