@@ -26,7 +26,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     regions: int = 1
     edges: int = 2
     streams: int = 2
-    frames_per_second: float = 10.0
+    frames_per_second: float = 15.0
     frames_per_stream: int = 360
     warm_s: float = 3.0
     steady_s: float = 24.0
