@@ -1,7 +1,8 @@
 """What a line or a PLC receives about one frame: its event, as one JSON object. Pure.
 
-A kept or audited frame has one event (`final`, source edge). A deferred frame has two: `provisional` from the edge at once, then
-`final` from the region, or `final` with source `expired` and the edge's own prediction at the deadline.
+A frame whose local answer stands has one event (`final`, source edge). One that awaits the region's answer (deferred, or drawn for
+audit where it would have been deferred) has two: `provisional` from the edge at once, then `final` from the region, or `final` with
+source `expired` and the edge's own prediction at the deadline.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Turns what was inferred into events: at once for kept and audited frames, in two steps for deferred ones.
+"""Turns what was inferred into events: at once where the local answer stands, in two steps where the region's is awaited.
 
-A deferred frame's provisional event goes out at once; its final one follows with the region's answer or, at the deadline, with the
+An awaiting frame's provisional event goes out at once; its final one follows with the region's answer or, at the deadline, with the
 device's own. The thread here only watches deadlines: answers settle frames on the thread that brings them.
 """
 
@@ -13,7 +13,6 @@ from edge.events import Inferred, answered_event, local_event
 from edge.outputs import EventFile
 from edge.waiting import Key, Waiting
 from shared import clock
-from shared.deferral.policy import Action
 from shared.wire.messages import Answer
 
 
@@ -47,8 +46,8 @@ class Settler:
         self._expire(float("inf"))
 
     def settle(self, inferred: Inferred, now: float) -> None:
-        """Write a frame's first event; a deferred frame then waits for its answer."""
-        if inferred.decision.action is not Action.DEFER:
+        """Write a frame's first event; one that awaits the region's answer then waits for it."""
+        if not inferred.decision.awaits_answer:
             self._events.put(local_event(inferred, state="final", now=now))
             return
         self._events.put(local_event(inferred, state="provisional", now=now))

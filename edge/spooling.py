@@ -89,7 +89,7 @@ class CaseWriter:
                 self.refused += 1
                 continue
             self.spooled += 1
-            if inferred.decision.action is Action.DEFER:
+            if inferred.decision.awaits_answer:
                 self._bind(sequence, inferred.key)
 
     def _new_case(self, inferred: Inferred) -> NewCase:

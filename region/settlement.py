@@ -76,7 +76,7 @@ def _job(arrival: Arrival, case: int, deadline_s: float) -> Job:
         spool=item.spool,
         sequence=item.sequence,
         case=item.case,
-        priority=Priority.AUDIT if item.case.is_audit else Priority.HARD,
+        priority=Priority.AUDIT if item.case.is_audit and item.case.score >= item.case.threshold else Priority.HARD,
         received_at=arrival.now,
         deadline=arrival.now + deadline_s,
     )

@@ -17,13 +17,15 @@ from importlib import metadata
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from cloud.foundry import cards, measure, predictions, training
+from cloud.foundry import calibrate, cards, measure, predictions, training
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures, input_spec, load
 from cloud.foundry.plans import Plan, plan_for
 from cloud.foundry.quantise import quantise
 from cloud.foundry.workbench import Say, Workbench, digest
+from shared.deferral.scores import SCORES
 from shared.durable import write
 from shared.errors import InputError
 from shared.learning.samples import check
@@ -33,7 +35,6 @@ from shared.vision.tasks.logits import accuracy
 
 SPLITS = ("seed", "calibration", "policy-fit", "policy-test")
 CALIBRATION_PICTURES = 256
-QUALITY_PICTURES = 600
 RELEASE = 1
 
 
@@ -130,8 +131,8 @@ def _quantise(folder: Path, calibration: Pictures, fp32: Path) -> None:
 def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built:
     """Measure, write the cards and copy the files to where they are shipped from."""
     spec, pictures = input_spec(split.seed.side), split.calibration
-    quality = measure.picture_quality(files.expert, split.fit.evenly(QUALITY_PICTURES), spec)
     fit, test = (_answers(files, one) for one in (split.fit, split.test))
+    quality = measure.picture_quality(files.expert, _hardest(split.fit, fit), spec)
     lineage = cards.with_figures(lineage, _figures(files, test, split.test))
     student = cards.student_card(
         release=RELEASE,
@@ -155,6 +156,12 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built
     _write(out, "expert", files.expert, expert)
     write(out / "student" / f"{RELEASE:06d}.npz", files.weights.read_bytes())
     return Built(folder=out, student=student, expert=expert)
+
+
+def _hardest(pictures: Pictures, answers: Answers) -> Pictures:
+    """Return the pictures a device would defer: what a codec costs the expert matters on those, and it costs more there."""
+    scores = SCORES[calibrate.SCORE](answers.student)
+    return pictures.taken(np.argsort(scores, kind="stable")[: max(1, int(calibrate.MOST_DEFERRED * len(scores)))])
 
 
 def _figures(files: _Files, test: Answers, pictures: Pictures) -> dict[str, float]:

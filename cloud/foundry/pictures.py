@@ -34,7 +34,10 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
 
     def evenly(self, count: int) -> Pictures:
         """Return at most `count` pictures, spread evenly over all."""
-        picked = np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).round().astype(np.intp))
+        return self.taken(np.unique(np.linspace(0, len(self.labels) - 1, min(count, len(self.labels))).round().astype(np.intp)))
+
+    def taken(self, picked: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Pictures:
+        """Return the pictures at these indices."""
         return Pictures(
             frames=self.frames[picked],
             labels=self.labels[picked],

@@ -1,7 +1,8 @@
 """Keep a frame or send it: the audit draw first, then the score against the card's threshold. Pure; every decision has its reason.
 
 Rules, in order:
-1. A frame of the audit sample is sent and its local answer stands (AUDIT).
+1. A frame of the audit sample is sent (AUDIT). Whether its local answer stands is decided by the rules below, as if it had not been
+   drawn, so that the draw never costs an answer; it is counted as audit, not as deferred.
 2. Without a threshold (a card without calibration) nothing else is sent (KEEP, `uncalibrated`): the device may not claim to know
    what it does not know.
 3. A score that is no number is sent (DEFER, `no_score`).
@@ -40,7 +41,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy decided on one frame, and why.
 
     `threshold` is what `score` was compared with, NaN when there is none; `value` ranks deferred frames against each other
-    (higher is harder): the distance below the threshold.
+    (higher is harder): the distance below the threshold. `awaits_answer` says that the local answer is provisional: always so for
+    DEFER, and for an AUDIT frame that would have been deferred.
     """
 
     action: Action
@@ -48,6 +50,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     threshold: float
     value: float = 0.0
+    awaits_answer: bool = False
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,13 +71,21 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         Returns:
             The decision with its reason.
         """
-        limit = math.nan if self.threshold is None else self.threshold
+        decision = self._by_score(score)
         if is_audit(audit_key, stream, frame, self.audit_share):
-            return Decision(action=Action.AUDIT, reason=AUDIT_SAMPLE, score=score, threshold=limit)
+            return msgspec.structs.replace(decision, action=Action.AUDIT, reason=AUDIT_SAMPLE, value=0.0)
+        return decision
+
+    def _by_score(self, score: float) -> Decision:
+        limit = math.nan if self.threshold is None else self.threshold
         if self.threshold is None:
             return Decision(action=Action.KEEP, reason=UNCALIBRATED, score=score, threshold=limit)
         if math.isnan(score):
-            return Decision(action=Action.DEFER, reason=NO_SCORE, score=score, threshold=limit, value=math.inf)
+            return _deferred(NO_SCORE, score, limit, value=math.inf)
         if score < self.threshold:
-            return Decision(action=Action.DEFER, reason=BELOW_THRESHOLD, score=score, threshold=limit, value=limit - score)
+            return _deferred(BELOW_THRESHOLD, score, limit, value=limit - score)
         return Decision(action=Action.KEEP, reason=REACHES_THRESHOLD, score=score, threshold=limit)
+
+
+def _deferred(reason: str, score: float, threshold: float, *, value: float) -> Decision:
+    return Decision(action=Action.DEFER, reason=reason, score=score, threshold=threshold, value=value, awaits_answer=True)

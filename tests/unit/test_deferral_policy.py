@@ -62,3 +62,8 @@ def test_without_calibration_only_audit_samples_leave() -> None:
 
 def test_a_score_that_is_no_number_is_sent() -> None:
     assert (_decide(math.nan).action, _decide(math.nan).reason) == (Action.DEFER, policy.NO_SCORE)
+
+
+@given(st.floats(-5, 5))
+def test_the_audit_draw_never_costs_a_hard_frame_its_answer(score: float) -> None:
+    assert _decide(score, share=1.0).awaits_answer == _decide(score).awaits_answer == (score < 2.0)
