@@ -65,7 +65,7 @@ test: $(STAMP) broker check ## check and test (at most 12 minutes on two cores)
 	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/arch $(TEST_ARGS)
 
 test-long: $(STAMP) broker check ## also what is slow: wheels, clean extras, long kill and fuzz runs, models
-	@$(BIN)/python -m pytest $(TEST_ARGS)
+	@TERRACE_LONG=1 $(BIN)/python -m pytest --ignore=tests/arch $(TEST_ARGS)
 
 size: $(STAMP) ## our row of the yardstick; fails when a value is missed
 	@$(BIN)/python -m tests.arch.size

@@ -115,6 +115,23 @@ def test_cloud_killed_in_a_round(fleet: Fleet) -> None:
     until(lambda: int(fleet.status(DEVICE).get("update", {}).get("release", 0)) == 2, "the device to run release 2")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", range(24))
+def test_killed_again_at_random(fleet: Fleet, kill: int) -> None:
+    """The long run: daemons and the broker die at any moment, also while they still recover from the kill before."""
+    victim = random.choice(("edge", "region", "broker", "cloud"))
+    time.sleep(random.uniform(0.0, 2.0))  # the moment is what is tried here
+    if victim == "broker":
+        if broker := mosquitto_of(fleet.regions[REGION]):
+            os.kill(broker, signal.SIGKILL)
+    else:
+        process = {"edge": fleet.edges[DEVICE], "region": fleet.regions[REGION], "cloud": fleet.cloud}[victim]
+        process.kill()
+        process.start()
+    if kill % 4 == 3:
+        wait_for_more_answers(fleet, 3, f"after kill {kill}, of the {victim}")
+
+
 def test_nothing_is_lost_and_nothing_applied_twice(fleet: Fleet) -> None:
     for process in reversed(fleet.processes):
         process.stop()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cloud.federation import checks
 from cloud.federation.aggregation import Accumulator
 from cloud.federation.checks import Contribution
+from tests.examples import examples
 
 MODEL = {
     "conv.weight": np.zeros((4, 3, 3, 3), np.float32),
@@ -30,7 +31,7 @@ def update(seed: int) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_the_sum_is_the_weighted_mean_and_pools_the_moments(examples: list[int]) -> None:
     parts = checks.weights(examples)
     updates = [update(index) for index in range(len(examples))]
@@ -48,7 +49,7 @@ def test_the_sum_is_the_weighted_mean_and_pools_the_moments(examples: list[int])
 
 
 @given(st.lists(st.integers(1, 100_000), min_size=1, max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_no_region_weighs_more_than_twice_the_median(examples: list[int]) -> None:
     parts = checks.weights(examples)
     assert sum(parts) == pytest.approx(1.0)

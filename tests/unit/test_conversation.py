@@ -22,6 +22,7 @@ from shared.wire.envelope import Opener, Sealer
 from shared.wire.epoch import accept_open
 from shared.wire.messages import Answer, Command, Credit, KeyAnnouncement, Kind, Prediction, Receipt, encode
 from tests.certificates import Signer, believe
+from tests.examples import examples
 
 DEVICE, SERVER = Signer("edge-1.region-1"), Signer("server.region-1")
 SPOOL = bytes(range(16))
@@ -267,7 +268,7 @@ def test_a_case_whose_row_is_gone_is_left_out() -> None:
     assert list(region.stored) == [2]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_never_a_word(data: bytes) -> None:
     made = shake()
@@ -276,7 +277,7 @@ def test_arbitrary_bytes_are_never_a_word(data: bytes) -> None:
         Downlink(made.opening).take(data)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.integers(0, 2**32))
 def test_with_loss_repetition_and_reordering_both_ways_every_case_arrives_whole(seed: int) -> None:
     dice = random.Random(seed)

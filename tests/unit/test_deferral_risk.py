@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shared.deferral import risk
 from shared.errors import InputError
+from tests.examples import examples
 
 COUNTS = st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n)))
 DELTAS = st.sampled_from([0.001, 0.01, 0.05, 0.2, 0.5])
@@ -27,7 +28,7 @@ def _tail(errors: int, n: int, p: float) -> float:
 
 
 @given(COUNTS, DELTAS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_bound_is_where_the_binomial_tail_meets_delta(counts: tuple[int, int], delta: float) -> None:
     errors, n = counts
     found = risk.bound(errors, n, delta)
@@ -36,7 +37,7 @@ def test_the_bound_is_where_the_binomial_tail_meets_delta(counts: tuple[int, int
 
 
 @given(COUNTS, DELTAS)
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_bound_lies_above_the_rate_and_moves_the_right_way(counts: tuple[int, int], delta: float) -> None:
     errors, n = counts
     found = risk.bound(errors, n, delta)

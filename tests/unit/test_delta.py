@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shared.errors import ProtocolError, TrustError
 from shared.release import delta
+from tests.examples import examples
 
 
 def sha(data: bytes) -> str:
@@ -28,13 +29,13 @@ def model(size: int = 40_000, seed: int = 0) -> bytes:
 
 
 @given(st.binary(max_size=2000), st.binary(max_size=2000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_two_files_round_trip(old: bytes, new: bytes) -> None:
     assert rebuild(old, delta.make(old, new), new) == new
 
 
 @given(st.binary(min_size=1, max_size=3000), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_edited_files_round_trip(old: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(old) - 1))
     patch = data.draw(st.binary(max_size=50))
@@ -62,7 +63,7 @@ def test_unrelated_files_cost_hardly_more_than_the_file() -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_flipped_bit_is_refused(position: int) -> None:
     old, new = b"weights " * 200, b"weights " * 150 + b"WEIGHTS " * 50
     damaged = bytearray(delta.make(old, new))

@@ -14,6 +14,7 @@ from shared.engines.admission import admit
 from shared.engines.base import Batch
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError
+from tests.examples import examples
 from tests.unit import models
 
 WEIGHTS = [[4.0, 0.0], [0.0, 4.0], [0.0, 0.0]]
@@ -108,7 +109,7 @@ def test_any_bytes_are_either_a_model_or_an_engine_error(data: Any) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_damaged_model_never_raises_anything_else(data: Any) -> None:
     good = bytearray(models.linear(WEIGHTS))
     place = data.draw(st.integers(0, len(good) - 1))

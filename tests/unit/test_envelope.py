@@ -9,6 +9,7 @@ from shared.wire import envelope
 from shared.wire.envelope import OVERHEAD_BYTES, SUITES, Opener, Sealer, parse_header
 from shared.wire.keys import EpochKeys
 from shared.wire.messages import Kind
+from tests.examples import examples
 
 KEYS = EpochKeys.from_prk(bytes(range(32)))
 
@@ -97,7 +98,7 @@ def test_keys_do_not_show_in_a_log() -> None:
     assert repr(KEYS) == "EpochKeys(...)"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_a_protocol_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):

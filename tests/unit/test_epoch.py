@@ -15,6 +15,7 @@ from shared.wire.envelope import Opener, Sealer
 from shared.wire.messages import KeyAnnouncement, Kind, decode, encode
 from shared.wire.signed import Signed
 from tests.certificates import Signer, believe
+from tests.examples import examples
 
 DEVICE, SERVER, OTHER = Signer("edge-1.region-1"), Signer("server.region-1"), Signer("edge-2.region-1")
 SPOOL = bytes(range(16))
@@ -139,7 +140,7 @@ def test_the_wrong_private_key_opens_nothing() -> None:
         accept(opening.data, kem.new_key()[0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_open_nothing(data: bytes) -> None:
     with pytest.raises((ProtocolError, IdentityError)):
@@ -185,7 +186,7 @@ def test_a_changed_announcement_is_refused() -> None:
         verified(encode(changed))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_announce_nothing(data: bytes) -> None:
     with pytest.raises((ProtocolError, IdentityError, TrustError)):

@@ -12,6 +12,7 @@ from shared.link.retention import Waiting
 from shared.link.session import DELIVERY, FIRST_ALLOWANCE_CASES, REPLY, WINDOW, Delivery, Event, Reply, Send, Session
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.messages import Kind
+from tests.examples import examples
 
 
 def case(sequence: int, *, size: int = 100, audit: bool = False, value: float = 0.0) -> Waiting:
@@ -206,7 +207,7 @@ def test_every_state_of_both_tables_can_be_reached_and_left() -> None:
     assert {event for _, event in [*DELIVERY, *REPLY]} == set(Event) - {Event.RESTED}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(seed=st.integers(0, 2**32), loss=st.floats(0.0, 0.6), count=st.integers(1, 60))
 def test_whatever_is_lost_on_the_way_every_case_is_stored_and_nothing_else_is_removed(seed: int, loss: float, count: int) -> None:
     """A lossy link, a region that forgets, a clock by hand: removed = stored = all, each deleted once."""

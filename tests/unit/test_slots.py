@@ -14,6 +14,7 @@ import pytest
 from edge.slots import Slots
 from shared.errors import StorageError
 from shared.release.card import sha256
+from tests.examples import LONG_RUN
 
 
 def stage(slots: Slots, release: int) -> None:
@@ -128,7 +129,7 @@ def test_a_kill_at_any_step_leaves_a_whole_model(tmp_path: Path, end: str) -> No
     """Runs the whole life of an update, killed before its first, second, third … system call that changes the disk."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     seen = set()
-    for steps in range(0, 60, 1 if os.environ.get("TERRACE_LONG") else 3):
+    for steps in range(0, 60, 1 if LONG_RUN else 3):
         folder = tmp_path / str(steps)
         slots = Slots(folder)
         stage(slots, 1)

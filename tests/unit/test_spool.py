@@ -19,6 +19,7 @@ from shared.errors import StorageError
 from shared.link.recount import recount
 from shared.link.retention import Share, Shelf, Waiting
 from shared.link.spool import NewCase, Spool
+from tests.examples import examples
 
 CAPACITY = 1_000_000
 
@@ -106,7 +107,7 @@ def test_audit_samples_give_way_at_random_so_that_the_rest_stays_a_fair_sample()
     assert all(abs(sum(survivors[start : start + 10]) - 1250) < 100 for start in (0, 10, 20, 30)), "old and new survive alike"
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(list(Share)), st.floats(0, 1)), max_size=120))
 def test_no_share_ever_exceeds_its_room(items: list[tuple[int, Share, float]]) -> None:
     shelf = Shelf(capacity_bytes=2000, key=b"k")
@@ -186,7 +187,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_spool_begins(tmp_path: Path, cont
     spool.stop()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=40), st.floats(0.02, 1))
 def test_whatever_the_disk_did_to_the_file_the_spool_starts_and_takes_new_cases(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[float, int]], kept: float

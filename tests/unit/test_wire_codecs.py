@@ -13,9 +13,10 @@ from shared.wire.chunks import CHUNK_BYTES, Reassembly, split
 from shared.wire.compression import NONE, ZSTD, compress, decompress
 from shared.wire.messages import Kind
 from shared.wire.replay import WIDTH, ReplayWindow
+from tests.examples import examples
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 5000), max_size=200))
 def test_the_replay_window_agrees_with_a_set(counters: list[int]) -> None:
     window, seen = ReplayWindow(), set()
@@ -37,7 +38,7 @@ def test_a_replay_window_is_136_bytes_and_nothing_else_is_one() -> None:
         ReplayWindow.from_bytes(b"short")
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=3000), st.sampled_from([Kind.TELEMETRY, Kind.CASE, Kind.ANSWER]))
 def test_compression_gives_back_what_it_was_given(payload: bytes, kind: Kind) -> None:
     codec, coded = compress(kind, payload)
@@ -87,7 +88,7 @@ def test_an_unknown_codec_and_a_long_payload_are_refused() -> None:
         decompress(NONE, b"xx", limit=1)
 
 
-@settings(deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(min_size=0, max_size=70_000), st.randoms(use_true_random=False))
 def test_chunks_come_together_in_any_order_and_twice(payload: bytes, random: object) -> None:
     parts = list(enumerate(split(payload)))
@@ -131,7 +132,7 @@ def test_topics_name_device_shard_and_kind() -> None:
             topics.parse_up(bad)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([messages.Case, messages.Receipt, messages.Answer, messages.KeyAnnouncement]))
 def test_arbitrary_bytes_are_a_message_or_a_protocol_error(data: bytes, kind: type) -> None:
     try:
