@@ -128,5 +128,5 @@ def test_the_device_never_stops_and_nothing_is_lost_or_doubled(pair: Pair) -> No
         (first if event["source"] == "edge" else last)[event["sequence"]] = event
     answered = [number for number, event in last.items() if event["source"] == "region"]
     assert answered
-    assert all(first[number]["action"] == "defer" for number in answered)
+    assert all(first[number]["state"] == "provisional" for number in answered)
     assert sum(last[number]["index"] != first[number]["index"] for number in answered) > len(answered) // 2
