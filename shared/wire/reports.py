@@ -19,16 +19,32 @@ from shared.errors import ProtocolError
 
 LONGEST_NAME = 256
 MOST_DEVICES = 10_000
-LARGEST_REPORT_BYTES = 4 << 20
+MOST_AUDITED_RELEASES = 16
+LARGEST_REPORT_BYTES = 8 << 20
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Counts: TypeAlias = Annotated[tuple[Count, ...], msgspec.Meta(max_length=4096)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """Base of what a region says."""
+
+
+class ReleaseAudit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one student release did on one device, from its answered audit samples, each counted once and durably in the region.
+
+    `audited`: answered audit samples; `agreed`: those where student and expert say the same; `kept`: those whose score reached the
+    threshold, so that without the draw the student alone would have answered; `kept_wrong`: kept, and the expert says otherwise.
+    """
+
+    release: Count
+    audited: Count
+    agreed: Count
+    kept: Count
+    kept_wrong: Count
 
 
 class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +62,33 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     dropped: Count = 0
     committed: Counts = ()
     """Releases the device has committed, in order."""
+    audits: Annotated[tuple[ReleaseAudit, ...], msgspec.Meta(max_length=MOST_AUDITED_RELEASES)] = ()
+    """By student release, the newest last; older ones are left out."""
+    bytes_received: Count = 0
+    """Payload bytes of all kinds the region got from it since the region's start."""
+    latency_ms_p50: float = 0.0
+    """Median of the device's own inference, milliseconds."""
+    spool_cases: Count = 0
+    evicted: Count = 0
+    connected: bool = False
+    """Whether it was heard within the last seconds."""
+
+
+class DriftState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether the students of a region have come to disagree with its expert more than they did at first.
+
+    `alarm` and `since` (Unix seconds, 0: never): in alarm since when. `audited`: answered audit samples judged. `disagreement` is
+    the recent share of them where student and expert differ, `reference` what it is compared with. `evidence` is the test's, as a
+    factor against "nothing has changed" (see deferral.drift). `cases_since`: training cases gathered since the alarm.
+    """
+
+    alarm: bool = False
+    since: float = 0.0
+    audited: Count = 0
+    disagreement: Share = 0.0
+    reference: Share = 0.0
+    evidence: float = 0.0
+    cases_since: Count = 0
 
 
 class FleetReport(Report, frozen=True, kw_only=True, tag="fleet"):
@@ -58,6 +101,14 @@ class FleetReport(Report, frozen=True, kw_only=True, tag="fleet"):
     cases_evaluation: Count
     expert_release: Count = 0
     devices: Annotated[tuple[DeviceSummary, ...], msgspec.Meta(max_length=MOST_DEVICES)] = ()
+    drift: DriftState = DriftState()
+    people_url: Name = ""
+    """The region's own page for people, "" when it has none."""
+    cases_human: Count = 0
+    """Cases frozen with a label that people agreed on."""
+    answer_ms_p50: float = 0.0
+    answer_ms_p99: float = 0.0
+    """The expert's answer latency, received to answered, milliseconds."""
 
 
 class TrainReply(Report, frozen=True, kw_only=True, tag="trained"):
@@ -85,12 +136,17 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EvaluationReply(Report, frozen=True, kw_only=True, tag="evaluated"):
-    """An evaluation task is done: counts for candidate and current student on the same held-out audit cases."""
+    """An evaluation task is done: counts for candidate and current student on the same held-out audit cases.
+
+    `human_candidate` and `human_current` are the same on the cases people labelled, against the people's labels; None without any.
+    """
 
     task: Name
     edges: Annotated[tuple[float, ...], msgspec.Meta(max_length=256)]
     candidate: SliceCounts
     current: SliceCounts
+    human_candidate: SliceCounts | None = None
+    human_current: SliceCounts | None = None
 
 
 class TaskFailed(Report, frozen=True, kw_only=True, tag="failed"):
