@@ -25,6 +25,8 @@ from cloud.setup import initialise
 from shared import log
 from shared.access import TokenStore
 from shared.clock import wall
+from shared.identity.denied import Entry, read_revoked, write_revoked
+from shared.identity.names import check_label
 from shared.roles import Role
 
 app = typer.Typer(no_args_is_help=True, help="Serve the cloud: federated rounds, foundry, releases, fleet.")
@@ -130,6 +132,32 @@ def fleet(config: Config = DEFAULT, as_json: Json = False) -> None:
         typer.echo(f"  {device['name']:<18} student {device['release']}  {device['frames']} frames, {device['deferred']} deferred")
     if not summary["regions"]:
         typer.echo("No region has called yet.")
+    return None
+
+
+@app.command()
+def revoke(
+    region: Annotated[str, typer.Argument(help="The region's name, such as region-1.")],
+    config: Config = DEFAULT,
+    reason: Annotated[str, typer.Option(help="Kept beside the name.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Listen to the region again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop listening to a region at once: no tasks, no reports, no updates taken, no releases given.
+
+    Its devices keep their model and their own region. Its certificate stays valid elsewhere until it ends.
+    """
+    settings = read(config)
+    check_label(region, "region")
+    entries = read_revoked(settings.revoked_path)
+    if undo:
+        entries.pop(region, None)
+    else:
+        entries[region] = Entry(at=wall(), reason=reason)
+    write_revoked(settings.revoked_path, entries)
+    if as_json:
+        return _print({"region": region, "revoked": not undo})
+    typer.echo(f"{region} {'is listened to again' if undo else 'is revoked; its next request is refused'}.")
     return None
 
 

@@ -142,6 +142,11 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.state / "status.sock"
 
     @property
+    def revoked_path(self) -> Path:
+        """The list of revoked regions."""
+        return self.state / "revoked.json"
+
+    @property
     def registry_path(self) -> Path:
         """The SQLite file of rounds, releases, fleet and mailbox."""
         return self.state / "registry.db"

@@ -29,6 +29,7 @@ from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
 from shared.clock import Clock
 from shared.errors import AccessError, ProtocolError
+from shared.identity.denied import Denied
 from shared.identity.names import Peer
 from shared.wire.reports import LARGEST_REPORT_BYTES, FleetReport, Inbox, decode_report, encode_report
 
@@ -47,12 +48,21 @@ class Machines:
         fleet: where reports go.
         repository: folder with `metadata/` and `targets/`.
         peer_of: tells who calls, from the connection's certificate; raises IdentityError.
+        denied: regions that are revoked; asked at every request.
         longest_poll_s: how long an inbox request may wait.
         clock: wall time.
     """
 
     def __init__(
-        self, *, mailbox: Mailbox, fleet: Fleet, repository: Path, peer_of: PeerOf, longest_poll_s: float, clock: Clock
+        self,
+        *,
+        mailbox: Mailbox,
+        fleet: Fleet,
+        repository: Path,
+        peer_of: PeerOf,
+        denied: Denied,
+        longest_poll_s: float,
+        clock: Clock,
     ) -> None:
         self.mailbox = mailbox
         self.fleet = fleet
@@ -61,15 +71,18 @@ class Machines:
         self.clock = clock
         self.is_stopping = threading.Event()
         self._peer_of = peer_of
+        self._denied = denied
         self._polls: dict[str, object] = {}
 
     def region(self, request: Request) -> str:
         """Return the region that calls, from its certificate.
 
         Raises:
-            IdentityError: no certificate, or of another tier or fleet.
+            IdentityError: no certificate, or of another tier or fleet, or the region is revoked.
         """
-        return self._peer_of(request).region
+        region = self._peer_of(request).region
+        self._denied.require(region)
+        return region
 
     async def inbox(self, region: str, wait_s: float) -> Inbox:
         """Wait for tasks; a later poll of the same region ends an earlier one, which then returns nothing."""

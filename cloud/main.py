@@ -30,6 +30,7 @@ from shared import clock, log
 from shared.access import TokenStore
 from shared.child import Child
 from shared.errors import ConfigurationError
+from shared.identity.denied import Denied
 from shared.identity.names import Peer
 from shared.identity.store import Identity
 from shared.identity.tls import people_context, server_context
@@ -82,6 +83,7 @@ class Cloud:
             fleet=self.fleet,
             repository=settings.repository_folder,
             peer_of=self._peer_of,
+            denied=Denied(settings.revoked_path),
             longest_poll_s=settings.regions.longest_poll_s,
             clock=clock.wall,
         )

@@ -14,11 +14,11 @@ from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
 from region.recount import recount
-from region.revocation import Entry, read_revoked, write_revoked
 from region.vault import Vault
 from shared import log
 from shared.config import load
 from shared.errors import ConfigurationError, LinkError
+from shared.identity.denied import Entry, read_revoked, write_revoked
 from shared.status import read_status
 from shared.wire import topics
 

@@ -9,22 +9,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import msgspec
-
-from shared import durable, log
+from shared import log
 from shared.errors import IdentityError, StorageError
 from shared.identity.crl import Revocations
+from shared.identity.denied import read_revoked
 from shared.identity.store import Identity
 
 DUE_SOON_S = 7 * 86400.0
 LISTS_CHANGED, LISTS_DUE, LISTS_UNREADABLE = "revocations_changed", "revocation_list_due_soon", "revocation_list_unreadable"
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One revoked device: since when (Unix seconds) and why."""
-
-    at: float
-    reason: str = ""
 
 
 class RevocationList:
@@ -79,27 +71,3 @@ class RevocationList:
             self._logger.warning(LISTS_DUE, next_update=self._lists.next_update)
         self._logger.info(LISTS_CHANGED, devices=len(self._names), certificates=len(self._lists.entries))
         return True
-
-
-def read_revoked(path: Path) -> dict[str, Entry]:
-    """Return the devices revoked by name.
-
-    Raises:
-        StorageError: the file is damaged.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.MsgspecError) as error:
-        raise StorageError(f"the list of revoked devices {path} cannot be read: {error}.", "Correct or remove it.") from error
-
-
-def write_revoked(path: Path, entries: dict[str, Entry]) -> None:
-    """Replace the list of revoked devices.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    durable.write(path, msgspec.json.format(msgspec.json.encode(entries), indent=1), mode=0o600)

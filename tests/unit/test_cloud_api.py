@@ -31,6 +31,7 @@ from region.federation.inbox import Inbox
 from region.federation.reporter import Reporter
 from region.jobs import Outcome, Wish
 from shared.errors import FederationError, LinkError
+from shared.identity.denied import Denied, Entry, write_revoked
 from shared.identity.store import Identity
 from shared.identity.tls import server_context
 from shared.link.https import HttpsClient
@@ -74,7 +75,7 @@ def cloud(tmp_path: Path, identities: dict[str, Identity]) -> Iterator[SimpleNam
     (tmp_path / "secret").write_bytes(b"secret")
     machines = Machines(
         mailbox=mailbox, fleet=fleet, repository=tmp_path / "tuf", longest_poll_s=5.0, clock=time.time,
-        peer_of=lambda request: peer_from_scope(request.scope, tier="region", fleet="demo"),
+        peer_of=lambda request: peer_from_scope(request.scope, tier="region", fleet="demo"), denied=Denied(tmp_path / "revoked.json"),
     )  # fmt: skip
     context = server_context(identities["cloud"], client_tier="region")
     server = serve(machines_app(machines), host="127.0.0.1", port=0, context=context)
@@ -255,3 +256,16 @@ def test_a_newer_poll_ends_the_older_one(cloud: SimpleNamespace, identities: dic
     client.get("/v1/federation/inbox?wait=0", timeout_s=10)
     first.join(10)
     assert took[0] < 3.0
+
+
+def test_a_revoked_region_gets_nothing_from_its_next_request_on(cloud: SimpleNamespace, identities: dict[str, Identity]) -> None:
+    clients = {name: HttpsClient(identities[name], cloud.url) for name in REGIONS}
+    path = "/tuf/metadata/timestamp.json"
+    assert [clients[name].get(path).status for name in REGIONS] == [200, 200]
+    write_revoked(cloud.root / "revoked.json", {"region-2": Entry(at=0.0, reason="stolen")})
+    assert [clients[name].get(path).status for name in REGIONS] == [200, 403]
+    assert clients["region-2"].get("/v1/federation/inbox?wait=0").status == 403
+    (cloud.root / "revoked.json").write_bytes(b"damaged")
+    assert clients["region-1"].get(path).status == 507
+    write_revoked(cloud.root / "revoked.json", {})
+    assert [clients[name].get(path).status for name in REGIONS] == [200, 200]

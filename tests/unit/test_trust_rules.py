@@ -16,11 +16,12 @@ from cloud.blobs import MOST_UPLOADS, Blobs
 from region.brokerfiles import configuration
 from region.config import BrokerSettings
 from region.main import Region
-from region.revocation import LISTS_DUE, LISTS_UNREADABLE, Entry, RevocationList, write_revoked
+from region.revocation import LISTS_DUE, LISTS_UNREADABLE, RevocationList
 from shared.clock import wall
 from shared.errors import IdentityError, ProtocolError
 from shared.identity import issue
 from shared.identity.chain import verify_chain
+from shared.identity.denied import Entry, write_revoked
 from shared.identity.store import Identity
 from shared.identity.tls import client_context
 
