@@ -26,18 +26,24 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A data set's training: phases of the expert, then of the student; `turning` says whether up and down mean nothing."""
+    """A data set's training: phases of the expert, then of the student.
+
+    `turning` says whether up and down mean nothing; `expert_optics` is the share of the expert's pictures taken again by other optics: the
+    expert must hold where a site's lamp or lens drifts, because it is what the students learn from there. A student is too small for
+    all optics at once; it learns its sites'.
+    """
 
     expert: tuple[Phase, ...]
     student: tuple[Phase, ...]
     turning: bool = True
     shift_px: int = 6
+    expert_optics: float = 0.65
     seed: int = 1
     threads: int = 2
 
 
 LINE = Plan(
-    expert=(Phase(steps=3000, rate=2e-3, crop_px=48), Phase(steps=1500, rate=1.5e-3)),
+    expert=(Phase(steps=3500, rate=2e-3, crop_px=48), Phase(steps=2200, rate=1.5e-3)),
     student=(Phase(steps=2000, rate=3e-3, crop_px=48), Phase(steps=900, rate=2e-3)),
 )
 DEEPPCB = LINE
@@ -62,8 +68,15 @@ def shortened(plan: Plan, factor: float) -> Plan:
     return msgspec.structs.replace(plan, expert=cut(plan.expert), student=cut(plan.student))
 
 
-def recipe(plan: Plan, phase: Phase, number: int) -> Recipe:
-    """Return the recipe of a plan's phase; `number` counts the phases from 0 and gives each its own order of pictures."""
+def recipe(plan: Plan, phase: Phase, number: int, *, optics: float = 0.0) -> Recipe:
+    """Return the recipe of a plan's phase.
+
+    Args:
+        plan: the data set's.
+        phase: the part of it.
+        number: counts the phases from 0 and gives each its own order of pictures.
+        optics: share of the pictures taken again by other optics.
+    """
     shift = 0 if phase.crop_px else plan.shift_px
     return Recipe(
         steps=phase.steps,
@@ -73,5 +86,5 @@ def recipe(plan: Plan, phase: Phase, number: int) -> Recipe:
         seed=plan.seed * 100 + number,
         soft_weight=SOFT_WEIGHT,
         threads=plan.threads,
-        augmentation=Augmentation(upside_down=plan.turning, quarter_turns=plan.turning, shift_px=shift),
+        augmentation=Augmentation(upside_down=plan.turning, quarter_turns=plan.turning, shift_px=shift, optics=optics),
     )

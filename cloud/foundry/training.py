@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,11 @@ from torch import nn
 from cloud.foundry.distil import with_expert
 from cloud.foundry.export import to_onnx
 from cloud.foundry.pictures import Pictures
-from cloud.foundry.plans import Phase, Plan, recipe
+from cloud.foundry.plans import Plan, recipe
 from cloud.foundry.workbench import Say
 from shared.durable import write
 from shared.learning import architectures, arrays
-from shared.learning.loop import Progress, train
+from shared.learning.loop import Progress, Recipe, train
 from shared.learning.samples import Samples
 
 EVERY_STEPS = 100
@@ -23,7 +24,8 @@ EVERY_STEPS = 100
 def expert(folder: Path, pictures: Pictures, plan: Plan, say: Say) -> None:
     """Train the expert on the seed set's labels; leaves `expert.onnx`."""
     model = architectures.build("expert", len(pictures.names), side=pictures.side, seed=plan.seed)
-    _phases(model, pictures.samples, plan, plan.expert, _reporter(say, "expert"))
+    recipes = [recipe(plan, phase, number, optics=plan.expert_optics) for number, phase in enumerate(plan.expert)]
+    _train(model, pictures.samples, recipes, _reporter(say, "expert"))
     write(folder / "expert.onnx", to_onnx(model, side=pictures.side))
 
 
@@ -32,16 +34,17 @@ def student(folder: Path, pictures: Pictures, plan: Plan, teacher: Path, say: Sa
     say("student: the expert labels the seed set")
     samples = with_expert(pictures, teacher)
     model = architectures.build("student", len(pictures.names), side=pictures.side, seed=plan.seed)
-    _phases(model, samples, plan, plan.student, _reporter(say, "student"))
+    recipes = [recipe(plan, phase, number) for number, phase in enumerate(plan.student)]
+    _train(model, samples, recipes, _reporter(say, "student"))
     arrays.save(folder / "student.npz", arrays.to_arrays(model))
     write(folder / "student.onnx", to_onnx(model, side=pictures.side))
 
 
-def _phases(model: nn.Module, samples: Samples, plan: Plan, phases: tuple[Phase, ...], progress: Progress) -> None:
+def _train(model: nn.Module, samples: Samples, recipes: Sequence[Recipe], progress: Progress) -> None:
     """Train all phases; on crops labels teach alone, because the expert answered for the whole picture."""
-    for number, phase in enumerate(phases):
+    for phase in recipes:
         own = samples if not phase.crop_px else Samples(frames=samples.frames, labels=samples.labels, spots=samples.spots)
-        train(model, own, recipe(plan, phase, number), progress=progress)
+        train(model, own, phase, progress=progress)
 
 
 def _reporter(say: Say, family: str) -> Progress:

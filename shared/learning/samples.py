@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from shared.errors import InputError
+from shared.learning.optics import rephotographed
 
 Frames = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 Labels = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -41,13 +42,18 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True):
-    """How a picture may be varied without changing its label. `shift_px` moves it either way, its border repeated."""
+    """How a picture may be varied without changing its label.
+
+    `shift_px` moves it either way, its border repeated; `light` is the largest change of its brightness as a share; `optics` the
+    share of pictures that are taken again by another lamp, lens and sensor (see optics).
+    """
 
     mirror: bool = True
     upside_down: bool = True
     quarter_turns: bool = True
     shift_px: int = 6
     light: float = 0.0
+    optics: float = 0.0
 
 
 def check(samples: Samples, classes: int) -> None:
@@ -94,7 +100,8 @@ def augmented(frames: Frames, how: Augmentation, random: Random) -> Frames:
         view = np.rot90(padded[index, down : down + height, right : right + width], int(turns[index]))
         view = view[::-1] if flips[index, 0] else view
         result[index] = view[:, ::-1] if flips[index, 1] else view
-    return _lit(result, how.light, random) if how.light else result
+    result = _lit(result, how.light, random) if how.light else result
+    return rephotographed(result, how.optics, random) if how.optics else result
 
 
 def _lit(frames: Frames, share: float, random: Random) -> Frames:
