@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from region import label_cli
 from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
@@ -23,6 +24,7 @@ from shared.status import read_status
 from shared.wire import topics
 
 app = typer.Typer(no_args_is_help=True, help="Serve a region: broker, expert, vault, training, relay.")
+label_cli.add_to(app)
 Config = Annotated[Path, typer.Option("--config", "-c", help="The region's configuration file, region.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 

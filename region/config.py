@@ -74,6 +74,8 @@ class VaultSettings(Section, frozen=True, kw_only=True):
     """Sealed cases, in 10^6 bytes."""
     max_age_days: float = 90.0
     """Age of the oldest case, in days."""
+    human_max_age_days: float = 730.0
+    """Age of the oldest case with a label that people agreed on, in days; among the others these leave last."""
 
 
 class ExpertSettings(Section, frozen=True, kw_only=True):

@@ -137,3 +137,10 @@ class Database:
             f"{self.path} is damaged: {said}.",
             "Restore it from a backup, or move it aside together with its -wal and -shm files to start an empty one.",
         )
+
+def count(connection: sqlite3.Connection, name: str, amount: int) -> None:
+    """Add to a durable counter inside a transaction."""
+    if amount:
+        connection.execute(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value", (name, amount)
+        )

@@ -1,4 +1,6 @@
-"""Evaluation in the region: a candidate against the current student, both against the expert's answers, on held-out audit cases.
+"""Evaluation in the region: a candidate against the current student, both on the same cases with a known answer.
+
+There are two sets: held-out audit cases with the expert's answers, and the cases people labelled with their labels.
 
 What leaves are counts per class, per score bin and per unit; units lose their names. Cases of the evaluation split are audit samples
 of units never trained on, so the counts are neither biased by the policy nor flattered by training.
@@ -26,23 +28,31 @@ DEFAULT_SCORE = "margin"
 
 
 def held_out(cases: Iterable[StoredCase], card: Card) -> HeldOut:
-    """Return the answered cases that can be decoded, at the size the card asks for; units are numbered in order of appearance."""
-    frames, expert, units = [], [], []
+    """Return the answered cases that can be decoded, with the expert's answers as the truth; see `judged`."""
+    return judged(((case, case.answer.index) for case in cases if case.answer is not None), card)
+
+
+def judged(cases: Iterable[tuple[StoredCase, int]], card: Card) -> HeldOut:
+    """Return the cases that can be decoded, at the size the card asks for, with their true classes.
+
+    Units are numbered in order of appearance; cases of a class the card does not know are left out.
+    """
+    frames, truth, units = [], [], []
     numbers: dict[tuple[str, str, str], int] = {}
-    for case in cases:
-        if case.answer is None or not 0 <= case.answer.index < len(card.labels):
+    for case, label in cases:
+        if not 0 <= label < len(card.labels):
             continue
         try:
             pixels = picture.decode(case.case.picture)
         except InputError:
             continue  # damaged on its way; it is nobody's mistake to count
         frames.append(resize(pixels[None], height=card.input.height, width=card.input.width)[0])
-        expert.append(case.answer.index)
+        truth.append(label)
         units.append(numbers.setdefault((case.device, case.case.stream, case.case.unit), len(numbers)))
     shape = (0, card.input.height, card.input.width, 3)
     return HeldOut(
         frames=np.stack(frames) if frames else np.empty(shape, np.uint8),
-        expert=np.asarray(expert, np.int64),
+        truth=np.asarray(truth, np.int64),
         units=np.asarray(units, np.int64),
     )
 
@@ -65,7 +75,7 @@ def run(path: Path, card: Card, cases: HeldOut, *, threads: int) -> tuple[Classe
     engine: Engine = OnnxEngine(path, threads=threads).load()
     try:
         parts = [
-            engine.run(prepare(cases.frames[start : start + BATCH], card.input)) for start in range(0, len(cases.expert), BATCH)
+            engine.run(prepare(cases.frames[start : start + BATCH], card.input)) for start in range(0, len(cases.truth), BATCH)
         ]
     finally:
         engine.close()

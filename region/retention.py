@@ -1,7 +1,7 @@
 """Which cases leave a vault that is too old or too full. Pure.
 
 Rules, in order:
-1. What is older than the age limit goes.
+1. What is older than the age limit goes; cases people agreed on have an age limit of their own, and count as more useful than any other.
 2. While more bytes are held than the capacity, the least useful goes: answered hard cases, then answered audit samples, then unanswered
    hard cases, then unanswered audit samples; within a class the oldest first. Audit samples go late because evaluation stands on them.
 3. Once over the capacity, cut down to `DOWN_TO` of it, so that cutting is rare.
@@ -22,21 +22,27 @@ DOWN_TO = 0.95
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What the decision needs of one stored case: `size` in bytes, `received_at` in Unix seconds, `answered` also when it cannot be."""
+    """What the decision needs of one stored case.
+
+    `size` in bytes, `received_at` in Unix seconds, `answered` also when it cannot be, `frozen` when people agreed on its label.
+    """
 
     id: int
     size: int
     received_at: float
     answered: bool
     is_audit: bool
+    frozen: bool = False
 
 
 def usefulness(case: Held) -> tuple[int, float, int]:
     """Return the sort key of rule 2: lowest leaves first."""
-    return (2 * (not case.answered) + case.is_audit, case.received_at, case.id)
+    return (4 * case.frozen + 2 * (not case.answered) + case.is_audit, case.received_at, case.id)
 
 
-def to_drop(held: Iterable[Held], *, held_bytes: int, capacity_bytes: int, max_age_s: float, now: float) -> list[int]:
+def to_drop(
+    held: Iterable[Held], *, held_bytes: int, capacity_bytes: int, max_age_s: float, now: float, human_max_age_s: float = float("inf")
+) -> list[int]:
     """Return the ids to drop, in the order they should go.
 
     Args:
@@ -45,9 +51,10 @@ def to_drop(held: Iterable[Held], *, held_bytes: int, capacity_bytes: int, max_a
         capacity_bytes: what it may hold.
         max_age_s: how old a case may be, in seconds.
         now: Unix seconds.
+        human_max_age_s: how old a frozen case may be, in seconds.
     """
     cases = list(held)
-    dropped = [case for case in cases if now - case.received_at > max_age_s]
+    dropped = [case for case in cases if now - case.received_at > (human_max_age_s if case.frozen else max_age_s)]
     held_bytes -= sum(case.size for case in dropped)
     if held_bytes > capacity_bytes:
         gone = {case.id for case in dropped}

@@ -2,14 +2,15 @@
 
 `cases` has no unique key over (device, spool, sequence) on purpose: `dedupe` has it, and `terrace region vault` counts doubles in
 `cases` as a check that can fail. Dedupe rows outlive their cases; floors outlive dedupe rows; `epochs` rows outlive their keys, so
-that an old `open` sent again is known.
+that an old `open` sent again is known. `facts`, `labels` and `frozen` go with their case, whoever deletes it; `erased` rows stay.
 """
 
 from __future__ import annotations
 
 import hashlib
 
-VERSION = 1
+VERSION = 2
+"""1: cases, keys, epochs. 2: facts, labels, frozen and erased cases."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -21,6 +22,7 @@ CREATE TABLE IF NOT EXISTS cases (
 CREATE INDEX IF NOT EXISTS cases_open ON cases (id) WHERE answered_at IS NULL AND refused IS NULL;
 CREATE INDEX IF NOT EXISTS cases_part ON cases (part, answered_at);
 CREATE INDEX IF NOT EXISTS cases_age ON cases (received_at);
+CREATE UNIQUE INDEX IF NOT EXISTS cases_name ON cases (name);
 CREATE TABLE IF NOT EXISTS dedupe (
     device TEXT NOT NULL, spool BLOB NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL,
     PRIMARY KEY (device, spool, sequence)) WITHOUT ROWID;
@@ -36,6 +38,20 @@ CREATE TABLE IF NOT EXISTS epochs (
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, kem TEXT NOT NULL, public BLOB NOT NULL, secret BLOB NOT NULL,
     not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (
+    id INTEGER PRIMARY KEY, stream TEXT NOT NULL, frame INTEGER NOT NULL, captured_at REAL NOT NULL, reason TEXT NOT NULL,
+    score REAL NOT NULL, threshold REAL NOT NULL, release INTEGER NOT NULL, classes INTEGER NOT NULL, student INTEGER NOT NULL,
+    expert INTEGER);
+CREATE INDEX IF NOT EXISTS facts_frame ON facts (stream, frame);
+CREATE TABLE IF NOT EXISTS labels (
+    id INTEGER NOT NULL, person TEXT NOT NULL COLLATE NOCASE, label INTEGER NOT NULL, at REAL NOT NULL, source TEXT NOT NULL,
+    PRIMARY KEY (id, person)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS frozen (
+    id INTEGER PRIMARY KEY, label INTEGER NOT NULL, at REAL NOT NULL, source TEXT NOT NULL, held_out INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS erased (token TEXT PRIMARY KEY, at REAL NOT NULL, person TEXT NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS case_gone AFTER DELETE ON cases BEGIN
+    DELETE FROM facts WHERE id = OLD.id; DELETE FROM labels WHERE id = OLD.id; DELETE FROM frozen WHERE id = OLD.id;
+END;
 """
 
 TRAIN, EVALUATION, UNUSED = "train", "evaluation", "unused"

@@ -14,7 +14,7 @@ from region.vault import Vault
 from shared import clock, log
 from shared.errors import TerraceError
 
-EVERY_S = 1.0
+EVERY_S, DAY_S = 1.0, 86_400.0
 UPKEEP_FAILED = "upkeep_failed"
 
 
@@ -69,8 +69,13 @@ class Upkeep:
             self._broker.revoke(self._revocations.names)
         if self._keys.refresh(clock.wall()):
             self._outlet.announce_key()
-        capacity, age = self._limits.capacity_mb * 1_000_000, self._limits.max_age_days * 86400
-        self._vault.retain(capacity_bytes=capacity, max_age_s=age, now=clock.wall())
+        limits = self._limits
+        self._vault.retain(
+            capacity_bytes=limits.capacity_mb * 1_000_000,
+            max_age_s=limits.max_age_days * DAY_S,
+            human_max_age_s=limits.human_max_age_days * DAY_S,
+            now=clock.wall(),
+        )
 
     def _run(self) -> None:
         logger = log.get("upkeep")

@@ -13,6 +13,7 @@ Not here: what to drop (retention), epochs and keys (epochs, keys: same file), r
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 import sqlite3
@@ -20,9 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from region import schema
+from region import facts, schema
 from region.cases import Incoming, Outcome, Stored, StoredCase
-from region.database import Database
+from region.database import Database, count
 from region.retention import Held, to_drop
 from region.sealing import Sealing
 from region.vaultkey import load_vault_key
@@ -81,6 +82,7 @@ class Vault:
         if "key_check" in meta:
             self._sealing.unwrap(meta["key_check"], _KEY_CHECK)
         if not self._read_only:
+            self._complete_facts()
             self._sign_in(meta)
         else:
             self.vault_id = meta.get("vault_id", b"").decode()
@@ -137,6 +139,7 @@ class Vault:
                 "UPDATE cases SET answer = ?, expert_release = ?, answered_at = ? WHERE id = ? AND answered_at IS NULL",
                 [(encode(answer), release, now, case) for case, answer in answers],
             ).rowcount
+            facts.note_answers(connection, answers)
             count(connection, "answered", changed)
 
     def refuse(self, case: int, reason: str) -> None:
@@ -169,22 +172,39 @@ class Vault:
             for row in self.database.rows(f"{_SELECT} WHERE id = ?", (case,)):  # retention may have dropped it meanwhile
                 yield self._opened(row)
 
-    def retain(self, *, capacity_bytes: int, max_age_s: float, now: float) -> int:
+    def human_cases(self, *, limit: int) -> Iterator[tuple[StoredCase, int]]:
+        """Yield the newest `limit` frozen cases of units never trained on, oldest first, with the label people agreed on."""
+        rows = self.database.rows("SELECT id, label FROM frozen WHERE held_out ORDER BY id DESC LIMIT ?", (limit,))
+        for case, label in reversed(rows):
+            for row in self.database.rows(f"{_SELECT} WHERE id = ?", (case,)):
+                yield self._opened(row), label
+
+    def named(self, name: bytes) -> StoredCase | None:
+        """Return the case of a random name, or None when it is not here (any more)."""
+        rows = self.database.rows(f"{_SELECT} WHERE name = ?", (name,))
+        return self._opened(rows[0]) if rows else None
+
+    def retain(self, *, capacity_bytes: int, max_age_s: float, now: float, human_max_age_s: float = float("inf")) -> int:
         """Drop what retention says and return how many cases that were.
 
         Raises:
             StorageError: nothing was dropped.
         """
-        oldest = self.database.rows("SELECT min(received_at) FROM cases")[0][0]
-        if oldest is None or (self.held_bytes <= capacity_bytes and now - oldest <= max_age_s):
+        if self.held_bytes <= capacity_bytes and not self._any_over_age(now - max_age_s, now - human_max_age_s):
             return 0
+        self.held_bytes = self.database.rows("SELECT coalesce(sum(size), 0) FROM cases")[0][0]  # another process may have erased some
         rows = self.database.rows(
-            "SELECT id, size, received_at, answered_at IS NOT NULL, is_audit, refused IS NOT NULL FROM cases ORDER BY received_at LIMIT ?",
+            "SELECT id, size, received_at, answered_at IS NOT NULL, is_audit, refused IS NOT NULL, id IN (SELECT id FROM frozen)"
+            " FROM cases ORDER BY received_at LIMIT ?",
             (RETENTION_PAGE,),
         )
-        held = [Held(id=row[0], size=row[1], received_at=row[2], answered=bool(row[3] or row[5]), is_audit=bool(row[4])) for row in rows]
+        held = [
+            Held(id=row[0], size=row[1], received_at=row[2], answered=bool(row[3] or row[5]), is_audit=bool(row[4]), frozen=bool(row[6]))
+            for row in rows
+        ]
         unanswered = {row[0] for row in rows if not row[3]}
-        gone = set(to_drop(held, held_bytes=self.held_bytes, capacity_bytes=capacity_bytes, max_age_s=max_age_s, now=now))
+        within = functools.partial(to_drop, capacity_bytes=capacity_bytes, max_age_s=max_age_s, human_max_age_s=human_max_age_s)
+        gone = set(within(held, held_bytes=self.held_bytes, now=now))
         dropped = [case for case in held if case.id in gone]
         with self.database.transaction() as connection:
             connection.executemany("DELETE FROM cases WHERE id = ?", [(case.id,) for case in dropped])
@@ -201,6 +221,22 @@ class Vault:
     def parts(self) -> dict[str, int]:
         """Return how many answered cases are held for each use: train, evaluation, unused."""
         return dict(self.database.rows("SELECT part, count(answered_at) FROM cases GROUP BY part"))
+
+    def _any_over_age(self, before: float, human_before: float) -> bool:
+        """Whether a case arrived before its limit, Unix seconds; frozen cases have their own."""
+        statement = (
+            "SELECT EXISTS (SELECT 1 FROM cases WHERE received_at < ? AND id NOT IN (SELECT id FROM frozen)) OR"
+            " EXISTS (SELECT 1 FROM frozen JOIN cases USING (id) WHERE received_at < ?)"
+        )
+        return bool(self.database.rows(statement, (before, human_before))[0][0])
+
+    def _complete_facts(self) -> None:
+        """Write the facts of cases stored before there were facts."""
+        while rows := self.database.rows(facts.MISSING):
+            opened = [self._opened(row) for (case,) in rows for row in self.database.rows(f"{_SELECT} WHERE id = ?", (case,))]
+            with self.database.transaction() as connection:
+                for one in opened:
+                    facts.note(connection, one.id, one.case, one.answer)
 
     def _sign_in(self, meta: Mapping[str, bytes]) -> None:
         """Count this start in the file and beside it; a file that has seen fewer starts than its neighbour is an old copy."""
@@ -241,6 +277,7 @@ class Vault:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (name, *key, item.received_at, item.case.is_audit, part, len(item.payload), *self.sealing.seal(item.payload, name)),
         ).lastrowid
+        facts.note(connection, row or 0, item.case)
         return Stored(outcome=Outcome.NEW, id=row or 0)
 
     def _set_aside(self, connection: sqlite3.Connection, item: Incoming, digest: bytes) -> None:
@@ -277,11 +314,3 @@ def _raise_floor(connection: sqlite3.Connection, device: str, spool: bytes, floo
         (device, spool, floor),
     )
     connection.execute("DELETE FROM dedupe WHERE device = ? AND spool = ? AND sequence < ?", (device, spool, floor))
-
-
-def count(connection: sqlite3.Connection, name: str, amount: int) -> None:
-    """Add to a durable counter inside a transaction."""
-    if amount:
-        connection.execute(
-            "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value", (name, amount)
-        )

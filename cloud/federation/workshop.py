@@ -6,6 +6,7 @@ Rules, in order:
 2. The candidate's threshold keeps the share of the seed set deferred that the current student defers; where the regions' held-out units
    suffice for an exact bound, the lowest threshold within `epsilon` on them takes its place. The card says which.
 3. The regions' counts judge a candidate from `minimum_held_out` cases on; with fewer the seed set alone decides, and the verdict says so.
+4. Cases people labelled are a gate of their own, whatever their number; the verdict says how many there were, also when there were none.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cloud.config import Settings
 from cloud.evidence import Check
 from cloud.federation import seedset
 from cloud.federation.foundry import Arrays, Candidate, Current, Verdict
+from cloud.federation.tallies import Pair, human_pairs, paired
 from cloud.federation.thresholds import pooled_bins, safe_edge
 from cloud.foundry import calibrate, distil, export, gates, pictures, predictions, quantise
 from cloud.foundry.gates import Counts
@@ -125,23 +127,10 @@ class Workshop:
 
     def gate(self, candidate: Candidate, current: Current, replies: Sequence[EvaluationReply]) -> Verdict:
         """Judge on pooled counts and seed set."""
-        counted = [Counts(cases=reply.candidate.cases, right=reply.candidate.right) for reply in replies]
-        earlier = [Counts(cases=reply.current.cases, right=reply.current.right) for reply in replies]
-        pooled, was = gates.pooled(counted), gates.pooled(earlier)
-        checks: list[Check] = []
-        notes: list[str] = []
-        if pooled.total >= self._rules.minimum_held_out:
-            changes = [
-                now - before
-                for reply in replies
-                for now, before in zip(reply.candidate.unit_right, reply.current.unit_right, strict=True)
-            ]
-            checks += gates.on_cases(pooled, was, largest_drop=self._rules.largest_drop, changes=changes)
-            notes.append(f"{pooled.total} held-out cases of {len(replies)} regions: {was.accuracy:.4f} before, {pooled.accuracy:.4f} now.")
-        else:
-            notes.append(
-                f"{pooled.total} held-out cases in all regions, {self._rules.minimum_held_out} are needed: the seed set alone decides."
-            )
+        checks, notes, pooled = self._on_cases([(reply.candidate, reply.current) for reply in replies])
+        human, human_note = self._on_human_cases(human_pairs(replies))
+        checks += human
+        notes.append(human_note)
         known = self._seed_set().evenly(LARGEST_SEED)
         now, current_now = (self._accuracy(one.onnx, one.card, known) for one in (candidate, current))
         checks.append(gates.on_seed_set(now, current_now, largest_drop=self._rules.largest_drop))
@@ -150,6 +139,22 @@ class Workshop:
         figures = {**card.lineage.figures, "held_out_cases": float(pooled.total), "held_out_accuracy": pooled.accuracy}
         card = msgspec.structs.replace(card, lineage=msgspec.structs.replace(card.lineage, figures=figures))
         return Verdict(checks=tuple(checks), notes=(*notes, note), card=card)
+
+    def _on_cases(self, pairs: Sequence[Pair]) -> tuple[list[Check], list[str], Counts]:
+        now, was, changes = paired(pairs)
+        if now.total < self._rules.minimum_held_out:
+            few = f"{now.total} held-out cases in all regions, {self._rules.minimum_held_out} are needed: the seed set alone decides."
+            return [], [few], now
+        checks = gates.on_cases(now, was, largest_drop=self._rules.largest_drop, changes=changes)
+        return [*checks], [f"{now.total} held-out cases of {len(pairs)} regions: {was.accuracy:.4f} before, {now.accuracy:.4f} now."], now
+
+    def _on_human_cases(self, pairs: Sequence[Pair]) -> tuple[list[Check], str]:
+        now, was, changes = paired(pairs)
+        if not now.total:
+            return [], "no region has held-out cases with labels that people agreed on: no such gate."
+        checks = gates.on_human_cases(now, was, largest_drop=self._rules.largest_drop, changes=changes)
+        note = f"{now.total} human-labelled cases of {len(pairs)} regions: {was.accuracy:.4f} before, {now.accuracy:.4f} now."
+        return [*checks], note
 
     def judge(self, current: Current, update: Arrays) -> str:
         """Look alone at one update, on the seed set: one that forgets more than the gates allow must not count."""

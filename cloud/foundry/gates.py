@@ -10,6 +10,9 @@ Rules, in order:
    changed there (the loss itself).
 3. On the cloud's seed set, against the true labels, it loses at most `largest_drop`: nothing known is forgotten.
 4. INT8 loses at most LARGEST_INT8_DROP against the same weights in FP32.
+5. On the cases people labelled in the regions, against the people's labels, the candidate is not worse than the current student by more
+   than `largest_drop`: a loop fed by the expert alone repeats the expert's mistakes. The loss is paired as in rule 1; there may be a
+   handful of such cases, so the margin is at least that of the fewest answers that can have changed.
 """
 
 from __future__ import annotations
@@ -75,6 +78,15 @@ def on_cases(candidate: Counts, current: Counts, *, largest_drop: float, changes
     if losses:
         checks.append(_at_most("cases_worst_class_drop", max(losses), largest_drop * CLASS_FACTOR))
     return tuple(checks)
+
+
+def on_human_cases(candidate: Counts, current: Counts, *, largest_drop: float, changes: Sequence[int]) -> tuple[Check, ...]:
+    """Return the check of rule 5; none when people have labelled nothing. Arguments as in `on_cases`."""
+    if not candidate.total:
+        return ()
+    fewest = math.sqrt(max(0, sum(current.right) - sum(candidate.right))) / candidate.total
+    margin = ONE_SIDED_95 * max(paired_error(changes, candidate.total), fewest)
+    return (_at_least("human_cases_accuracy", candidate.accuracy, current.accuracy - largest_drop - margin),)
 
 
 def paired_error(changes: Sequence[int], cases: int) -> float:

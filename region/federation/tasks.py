@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,17 +11,18 @@ import msgspec
 from region import evaluation, tally, training
 from region.config import RegionSettings
 from region.jobs import Arrays, Job, Outcome, Wish
+from region.tally import HeldOut
 from region.vault import Vault
 from shared.clock import monotonic
 from shared.errors import FederationError
 from shared.release.card import Card, decode_card
-from shared.wire.reports import Blob, EvaluateTask, EvaluationReply
+from shared.wire.reports import Blob, EvaluateTask, EvaluationReply, SliceCounts
 
 TIMEOUT_S = 3600.0
 REPLAY_WAIT_S = 90.0
 """How long a training waits for the replay release to arrive."""
 MOST_CASES = 4096
-"""Held-out cases an evaluation takes at most, the newest."""
+"""Cases of each kind an evaluation takes at most, the newest."""
 
 
 class Tasks:
@@ -74,19 +75,35 @@ class Tasks:
                 raise FederationError("the region is being stopped.")
 
     def evaluate(self, task: EvaluateTask, folder: Path) -> EvaluationReply:
-        """Count how candidate and current student do on the held-out audit cases; no case gives counts of zero.
+        """Count how candidate and current student do on the held-out audit cases, and on the cases people labelled.
+
+        No case of the first kind gives counts of zero, none of the second gives no counts.
 
         Raises:
             TrustError: a card cannot be read.
             EngineError: a model cannot be run.
         """
         card, current = _card(folder, task.candidate_card), _card(folder, task.current_card)
-        held_out = evaluation.held_out(self._vault.cases(split="evaluation", answered=True, limit=MOST_CASES), card)
+        models = [(folder / task.candidate.name, card), (folder / task.current.name, current)]
+        drawn = evaluation.held_out(self._vault.cases(split="evaluation", answered=True, limit=MOST_CASES), card)
+        human = evaluation.judged(self._vault.human_cases(limit=MOST_CASES), card)
+        candidate, before = self._counts(models, drawn, task)
+        human_candidate, human_current = self._counts(models, human, task) if len(human.truth) else (None, None)
+        return EvaluationReply(
+            task=task.task,
+            edges=task.edges,
+            candidate=candidate,
+            current=before,
+            human_candidate=human_candidate,
+            human_current=human_current,
+        )
+
+    def _counts(self, models: Sequence[tuple[Path, Card]], cases: HeldOut, task: EvaluateTask) -> list[SliceCounts]:
         counts = []
-        for blob, its_card in ((task.candidate, card), (task.current, current)):
-            predicted, scores = evaluation.run(folder / blob.name, its_card, held_out, threads=self._settings.training.threads)
-            counts.append(tally.count(predicted, scores, held_out, classes=len(card.labels), edges=task.edges))
-        return EvaluationReply(task=task.task, edges=task.edges, candidate=counts[0], current=counts[1])
+        for path, card in models:
+            predicted, scores = evaluation.run(path, card, cases, threads=self._settings.training.threads)
+            counts.append(tally.count(predicted, scores, cases, classes=len(models[0][1].labels), edges=task.edges))
+        return counts
 
 
 def replay_path(state: Path) -> Path | None:

@@ -174,6 +174,16 @@ def test_one_changed_answer_of_few_is_no_evidence_and_many_are() -> None:
     assert not large[0].passed, "with many cases a drop of 0.03 is worse than 0.02 beyond doubt"
 
 
+def test_people_are_a_gate_of_their_own() -> None:
+    assert gates.on_human_cases(counts(), counts(), largest_drop=0.02, changes=[]) == ()
+    better = gates.on_human_cases(counts((40, 38)), counts((40, 36)), largest_drop=0.02, changes=[1, 1] + [0] * 38)
+    assert [check.name for check in better] == ["human_cases_accuracy"]
+    assert better[0].passed
+    assert gates.on_human_cases(counts((2, 1)), counts((2, 2)), largest_drop=0.02, changes=[-1, 0])[0].passed  # one answer is no evidence
+    assert not gates.on_human_cases(counts((60, 44)), counts((60, 56)), largest_drop=0.02, changes=[-1] * 12 + [0] * 48)[0].passed
+    assert not gates.on_human_cases(counts((12, 0)), counts((12, 12)), largest_drop=0.02, changes=[-1] * 12)[0].passed
+
+
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=60))
 def test_the_paired_error_is_that_of_a_sum_over_units(changes: list[int]) -> None:
     cases = 4 * len(changes)

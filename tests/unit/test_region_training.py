@@ -100,7 +100,7 @@ def test_the_newest_cases_of_a_device_are_kept() -> None:
 
 def test_counts_are_per_class_bin_and_unit() -> None:
     cases = HeldOut(
-        frames=np.zeros((5, 2, 2, 3), np.uint8), expert=np.array([0, 1, 1, 2, 2]), units=np.array([0, 0, 1, 2, 2])
+        frames=np.zeros((5, 2, 2, 3), np.uint8), truth=np.array([0, 1, 1, 2, 2]), units=np.array([0, 0, 1, 2, 2])
     )  # fmt: skip
     predicted, scores = np.array([0, 0, 1, 2, 1]), np.array([0.1, 0.2, 0.6, 0.9, 0.95])
     found = tally.count(predicted, scores, cases, classes=3, edges=(0.5, 0.8))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cloud.federation.tallies import contradiction
+from cloud.federation.tallies import contradiction, human_pairs, paired
 from shared.wire.reports import EvaluationReply, SliceCounts
 
 HONEST = SliceCounts(cases=(3, 2), right=(2, 2), bin_cases=(1, 1), bin_wrong=(1, 0), unit_cases=(3, 2), unit_right=(2, 2))
@@ -43,3 +43,15 @@ def test_other_bins_classes_or_sums_are_not_believed() -> None:
     assert "classes" in judged(wide, wide)
     inflated = msgspec.structs.replace(HONEST, cases=(300, 200), right=(300, 200))
     assert "add up" in judged(inflated, inflated)
+
+
+def test_counts_on_human_labelled_cases_are_checked_and_pooled_in_pairs() -> None:
+    worse = msgspec.structs.replace(HONEST, right=(1, 1), unit_right=(1, 1))
+    reply = EvaluationReply(task="t", edges=EDGES, candidate=HONEST, current=HONEST, human_candidate=worse, human_current=HONEST)
+    assert contradiction(reply, classes=2, edges=EDGES) == ""
+    lying = msgspec.structs.replace(worse, right=(4, 1))
+    assert contradiction(msgspec.structs.replace(reply, human_candidate=lying), classes=2, edges=EDGES)
+    assert "one of two" in contradiction(msgspec.structs.replace(reply, human_current=None), classes=2, edges=EDGES)
+    without = msgspec.structs.replace(reply, human_candidate=None, human_current=None)
+    now, was, changes = paired(human_pairs([reply, without, reply]))
+    assert (now.right, was.right, changes) == ((2, 2), (4, 4), [-1, -1, -1, -1])

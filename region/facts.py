@@ -1,0 +1,29 @@
+"""What can be asked of cases without opening them: stream, frame, score and classes, a row beside each case.
+
+Pictures and predictions stay sealed; these rows are what a gallery filters by and what a label is found by. They go with their case
+(a trigger of the schema). A vault made before there were such rows gets them when it is opened.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from shared.wire.messages import Case, Prediction
+
+MISSING = "SELECT id FROM cases WHERE id NOT IN (SELECT id FROM facts) ORDER BY id LIMIT 500"
+_INSERT = "INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def note(connection: sqlite3.Connection, case_id: int, case: Case, answer: Prediction | None = None) -> None:
+    """Write a case's row inside the transaction that stores it."""
+    values = (case.stream, case.frame, case.captured_at, case.reason, case.score, case.threshold, case.release)
+    classes = (len(case.prediction.probabilities), case.prediction.index, None if answer is None else answer.index)
+    connection.execute(_INSERT, (case_id, *values, *classes))
+
+
+def note_answers(connection: sqlite3.Connection, answers: Iterable[tuple[int, Prediction]]) -> None:
+    """Write the expert's classes; the first answer stays."""
+    connection.executemany(
+        "UPDATE facts SET expert = ? WHERE id = ? AND expert IS NULL", [(answer.index, case) for case, answer in answers]
+    )
