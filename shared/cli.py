@@ -25,6 +25,7 @@ SUMMARIES = {
     "demo": ("all", "Run the whole system once around on this machine."),
     "models": ("cloud", "Build the expert and the first student for a data set."),
     "hw": ("edge", "List and check hardware profiles."),
+    "audit": ("region", "Check that an audit log is what was written."),
 }
 
 

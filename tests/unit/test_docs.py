@@ -24,6 +24,7 @@ from provisioning.cli import app as provision
 from region.cli import app as region
 from region.config import RegionSettings
 from shared import errors
+from shared.audit_cli import app as audit
 from shared.config import parse
 from shared.hwprofile.cli import app as hw
 from tests.docs import configuration, diagrams
@@ -31,7 +32,7 @@ from tests.docs import configuration, diagrams
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SETTINGS: dict[str, type[msgspec.Struct]] = {"cloud.toml": Settings, "edge.toml": EdgeSettings, "region.toml": RegionSettings}
-TIERS = {"edge": edge, "region": region, "cloud": cloud, "provision": provision, "hw": hw}
+TIERS = {"edge": edge, "region": region, "cloud": cloud, "provision": provision, "hw": hw, "audit": audit}
 
 
 def text_of(name: str) -> str:
