@@ -1,7 +1,8 @@
 """What can be asked of cases without opening them: stream, frame, score and classes, a row beside each case.
 
 Pictures and predictions stay sealed; these rows are what a gallery filters by and what a label is found by. They go with their case
-(a trigger of the schema). A vault made before there were such rows gets them when it is opened.
+(a trigger of the schema). SQLite keeps a NaN as NULL: no score, or no threshold to compare it with. A vault made before there were such
+rows gets them when it is opened.
 """
 
 from __future__ import annotations

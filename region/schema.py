@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS keys (
     not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, serial INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (
     id INTEGER PRIMARY KEY, stream TEXT NOT NULL, frame INTEGER NOT NULL, captured_at REAL NOT NULL, reason TEXT NOT NULL,
-    score REAL NOT NULL, threshold REAL NOT NULL, release INTEGER NOT NULL, classes INTEGER NOT NULL, student INTEGER NOT NULL,
+    score REAL, threshold REAL, release INTEGER NOT NULL, classes INTEGER NOT NULL, student INTEGER NOT NULL,
     expert INTEGER);
 CREATE INDEX IF NOT EXISTS facts_frame ON facts (stream, frame);
 CREATE TABLE IF NOT EXISTS labels (

@@ -43,6 +43,14 @@ def vault(tmp_path: Path) -> Iterator[Vault]:
     vault.stop()
 
 
+def test_a_case_without_score_or_threshold_is_kept_like_any_other(vault: Vault) -> None:
+    item = incoming(500, is_audit=True)
+    case = msgspec.structs.replace(item.case, score=float("nan"), threshold=float("nan"))
+    stored = vault.store([msgspec.structs.replace(item, case=case, payload=encode(case))])
+    assert stored[0].outcome is Outcome.NEW
+    assert vault.database.rows("SELECT score, threshold FROM facts WHERE frame = 500") == [(None, None)]
+
+
 def said(person: str, label: int) -> Opinion:
     return Opinion(person=person, label=label, at=3.0)
 
