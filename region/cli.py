@@ -14,6 +14,7 @@ from region import label_cli
 from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
+from region.identities import identities
 from region.recount import recount
 from region.vault import Vault
 from shared import log
@@ -113,10 +114,8 @@ def revoke(
 @app.command()
 def check(config: Config, as_json: AsJson = False) -> None:
     """Check configuration, identities, broker program and vault without starting anything."""
-    from region import main
-
     settings = load(config, RegionSettings)
-    identity, workers = main.identities(settings)
+    identity, workers = identities(settings)
     lists = identity.revocations()
     found: dict[str, Any] = {
         "name": settings.name,

@@ -116,6 +116,19 @@ class TrainingSettings(Section, frozen=True, kw_only=True):
     """Niceness of the federation worker and of what trains."""
 
 
+class DriftSettings(Section, frozen=True, kw_only=True):
+    """When the region says that its students have drifted from its expert, by answered audit samples (one per unit)."""
+
+    reference_samples: int = 100
+    """Samples of each release that make its reference; while they are gathered the region is blind to drift."""
+    slack: float = 0.05
+    """Disagreement above the reference that is no drift (share, 0 to 1)."""
+    alpha: float = 1e-4
+    """1/alpha is the least number of samples that lie between two false alarms on average."""
+    audit_share: float = 0.25
+    """Share of frames that devices are asked to draw for audit during an alarm; each obeys up to its own limit."""
+
+
 class RegionSettings(Section, frozen=True, kw_only=True):
     """All of region.toml. `state` is the folder of everything the region keeps."""
 
@@ -133,6 +146,7 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     vault: VaultSettings = VaultSettings()
     expert: ExpertSettings = ExpertSettings()
     training: TrainingSettings = TrainingSettings()
+    drift: DriftSettings = DriftSettings()
 
     @property
     def vault_path(self) -> Path:

@@ -18,6 +18,7 @@ class _Device:
 
     def __init__(self) -> None:
         self.heard_at = 0.0
+        self.bytes_received = 0
         self.telemetry: Telemetry | None = None
         self.reports: dict[str, UpdateReport] = {}
         self.committed: list[int] = []
@@ -29,9 +30,15 @@ class Fleet:
     def __init__(self) -> None:
         self._devices: dict[str, _Device] = {}
 
-    def heard(self, device: str, *, now: float) -> None:
-        """Note that an authentic message of a device arrived."""
-        self._device(device).heard_at = now
+    def heard(self, device: str, *, now: float, size: int = 0) -> None:
+        """Note that an authentic message of a device arrived, and of how many bytes."""
+        entry = self._device(device)
+        entry.heard_at = now
+        entry.bytes_received += size
+
+    def heard_at(self) -> dict[str, float]:
+        """Return when each device was last heard, Unix seconds."""
+        return {name: device.heard_at for name, device in dict(self._devices).items()}
 
     def telemetry(self, device: str, message: Telemetry) -> None:
         """Keep a device's telemetry unless a later one is known."""
@@ -55,6 +62,7 @@ class Fleet:
             name: {
                 "connected_recently": now - device.heard_at <= RECENTLY_S,
                 "heard_at": device.heard_at,
+                "bytes_received": device.bytes_received,
                 "telemetry": None if device.telemetry is None else _fields(device.telemetry),
                 "committed": device.committed,
                 "reports": {model: _fields(report) for model, report in sorted(device.reports.items())},

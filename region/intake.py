@@ -146,7 +146,7 @@ class IntakeWorker:
             live = self._reception.adopt(opened)
             self._replies.adopt(opened.device, accepted.keys, epoch_id=accepted.epoch_id, suite=accepted.suite)
             self._logger.info(EPOCH_OPENED, device=opened.device, epoch=f"{accepted.epoch_id:016x}", suite=accepted.suite)
-        self._fleet.heard(opened.device, now=letter.at)
+        self._fleet.heard(opened.device, now=letter.at, size=len(letter.payload))
         self._give_credit(live)
 
     def _store(self, heard: list[tuple[Letter, Heard]]) -> None:
@@ -189,7 +189,7 @@ class IntakeWorker:
             epoch.credit_given = epoch.credit
 
     def _note(self, letter: Letter, one: Heard) -> None:
-        self._fleet.heard(one.device, now=letter.at)
+        self._fleet.heard(one.device, now=letter.at, size=len(letter.payload))
         if isinstance(one.message, Telemetry):
             self._fleet.telemetry(one.device, one.message)
             one.epoch.credit_given = min(one.epoch.credit_given, one.epoch.credit - CREDIT_WINDOW)  # a lost credit comes again

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from region.agreement import Agreement
 from region.batcher import Backlog
 from region.broker import Broker
 from region.config import RegionSettings
@@ -21,6 +22,7 @@ from region.experts.onnx import OnnxExpert, read_card
 from region.figures import Figures
 from region.fleet import Fleet
 from region.gateway import machines_app
+from region.identities import identities
 from region.intake import IntakeWorker
 from region.keys import KeyRing
 from region.models import RegionModels
@@ -33,13 +35,13 @@ from region.report import Report
 from region.revocation import RevocationList
 from region.upkeep import Upkeep
 from region.vault import Vault
+from region.watch import rules_of
 from region.worker import ExpertWorker
 from shared import clock, lifecycle, log
 from shared.child import Child
-from shared.errors import ConfigurationError, IdentityError, TerraceError
+from shared.errors import IdentityError, TerraceError
 from shared.identity.chain import verify_chain
 from shared.identity.names import Peer
-from shared.identity.store import Identity
 from shared.identity.tls import client_context, peer_of_connection, server_context
 from shared.lifecycle import Part
 from shared.link.https import HttpsClient
@@ -68,6 +70,7 @@ class Region:
         self.config = config
         self.identity, self.worker_identities = identities(settings)
         self.vault = Vault(settings.vault_path)
+        self.agreement = Agreement(self.vault.database, rules_of(settings.drift))
         self.figures, self.fleet = Figures(), Fleet()
         self.revocations = RevocationList(settings.revoked_path, self.identity)
         self.keys = KeyRing(self.vault, region=settings.name, sign=self.identity.sign, chain=self.identity.chain)
@@ -211,7 +214,14 @@ class Region:
 
     def _expert(self) -> ExpertWorker:
         decoder = Decoder(max_pixels=self.settings.expert.max_pixels)
-        return ExpertWorker(vault=self.vault, send=self.replies.send, figures=self.figures, backlog=self.backlog, decoder=decoder)
+        return ExpertWorker(
+            vault=self.vault,
+            send=self.replies.send,
+            figures=self.figures,
+            backlog=self.backlog,
+            decoder=decoder,
+            agreement=self.agreement,
+        )
 
     def _reception(self, shards: tuple[int, ...]) -> Reception:
         return Reception(
@@ -287,6 +297,9 @@ class Region:
             broker=self.broker,
             replies=self.replies,
             outlet=self.outlet,
+            agreement=self.agreement,
+            fleet=self.fleet,
+            alarm_share=self.settings.drift.audit_share,
         )
 
     def _report(self) -> Report:
@@ -300,6 +313,7 @@ class Region:
             fleet=self.fleet,
             revocations=self.revocations,
             workers=self.workers,
+            agreement=self.agreement,
             certificate_ends=self.identity.peer.not_after,
         )
 
@@ -324,32 +338,6 @@ class Preparation:
 
     def stop(self) -> None:
         """Leave everything as it is."""
-
-
-def identities(settings: RegionSettings) -> tuple[Identity, list[Identity]]:
-    """Load the region's identity and those of its intake workers.
-
-    Raises:
-        IdentityError: one is missing or cannot be used, or has expired.
-        ConfigurationError: they belong to another region or fleet than the configuration says.
-    """
-    identity = Identity.load(settings.identity.folder)
-    folders = sorted(path.parent for path in settings.identity.workers.glob("*/certificate.pem"))
-    if not folders:
-        raise IdentityError(
-            f"there is no intake worker's identity in {settings.identity.workers}.",
-            "Issue one with: terrace provision pki region --name intake-0",
-        )
-    workers = [Identity.load(folder) for folder in folders]
-    for one in (identity, *workers):
-        peer = one.check(clock.wall())
-        if (peer.tier, peer.region, peer.fleet) != ("region", settings.name, settings.fleet):
-            raise ConfigurationError(
-                f"the identity in {one.folder} is {peer.common_name}, tier {peer.tier}, fleet {peer.fleet}; the configuration says"
-                f" region {settings.name}, fleet {settings.fleet}.",
-                "Correct `name` and `fleet`, or the identity folder.",
-            )
-    return identity, workers
 
 
 def serve(settings: RegionSettings, config: Path, *, stopped: threading.Event | None = None) -> None:

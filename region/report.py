@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from region.agreement import Agreement
 from region.batcher import Backlog
 from region.broker import Broker
 from region.figures import Figures
@@ -17,6 +20,7 @@ from region.vault import Vault
 from region.worker import ExpertWorker
 from shared import clock
 from shared.errors import StorageError
+from shared.wire.reports import DriftState
 
 
 class Report:
@@ -32,6 +36,7 @@ class Report:
         fleet: the devices.
         revocations: who is revoked.
         workers: the intake workers.
+        agreement: for live agreement and drift.
         certificate_ends: when the region's certificate expires, Unix seconds.
     """
 
@@ -47,12 +52,14 @@ class Report:
         fleet: Fleet,
         revocations: RevocationList,
         workers: Sequence[IntakeWorker],
+        agreement: Agreement,
         certificate_ends: float,
     ) -> None:
         self._name = name
         self._vault, self._broker, self._expert, self._backlog = vault, broker, expert, backlog
         self._figures, self._fleet, self._revocations = figures, fleet, revocations
         self._workers = tuple(workers)
+        self._agreement = agreement
         self._certificate_ends = certificate_ends
 
     def status(self) -> dict[str, Any]:
@@ -74,7 +81,7 @@ class Report:
             "expert_failures": figures.expert_failures,
             "storage_failures": figures.storage_failures,
             "dropped": dict(figures.dropped),
-            "devices": self._fleet.summary(now=clock.wall()),
+            **self._agreed(),
             "revoked": sorted(self._revocations.names),
             "revocation_list_days_left": _days_until(self._revocations.lists.next_update),
             "certificate_days_left": _days_until(self._certificate_ends),
@@ -89,6 +96,16 @@ class Report:
         is_late = self._revocations.lists.next_update < clock.wall()
         found += ["the revocation list has expired: the broker refuses every device"] if is_late else []
         return found
+
+    def _agreed(self) -> dict[str, Any]:
+        try:
+            drift, audits = self._agreement.drift(), self._agreement.audits()
+        except StorageError:
+            drift, audits = DriftState(), {}
+        devices = self._fleet.summary(now=clock.wall())
+        for name, entry in devices.items():
+            entry["audits"] = msgspec.to_builtins(audits.get(name, ()))
+        return {"drift": msgspec.to_builtins(drift), "devices": devices}
 
     def _stored(self) -> dict[str, int]:
         try:

@@ -32,6 +32,9 @@ CREATE TABLE IF NOT EXISTS aside (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL, device TEXT NOT NULL, spool BLOB NOT NULL, sequence INTEGER NOT NULL,
     received_at REAL NOT NULL, digest BLOB NOT NULL, wrapped BLOB NOT NULL, sealed BLOB NOT NULL,
     UNIQUE (device, spool, sequence, digest));
+CREATE TABLE IF NOT EXISTS audits (
+    device TEXT NOT NULL, release INTEGER NOT NULL, audited INTEGER NOT NULL, agreed INTEGER NOT NULL, kept INTEGER NOT NULL,
+    kept_wrong INTEGER NOT NULL, PRIMARY KEY (device, release)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS epochs (
     device TEXT NOT NULL, epoch BLOB NOT NULL, opened_at REAL NOT NULL, spool BLOB NOT NULL, suite INTEGER NOT NULL,
     digest BLOB NOT NULL, issuer TEXT NOT NULL, serial TEXT NOT NULL, secret BLOB, window BLOB, PRIMARY KEY (device, epoch)) WITHOUT ROWID;

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from shared.wire.reports import MOST_DEVICES, DeviceSummary, FleetReport
+import msgspec
+
+from shared.wire.reports import MOST_AUDITED_RELEASES, MOST_DEVICES, DeviceSummary, DriftState, FleetReport, ReleaseAudit
+
+MOST = 2**53
+MOST_AUDITS = 20_000
+"""Counts of releases a report carries in all, so that it stays within what the cloud takes; at least two for each device."""
 
 
 def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float) -> FleetReport:
     """Return the report of these counts and this status."""
     devices = status.get("devices")
     named = devices.items() if isinstance(devices, Mapping) else ()
+    releases = min(MOST_AUDITED_RELEASES, max(2, MOST_AUDITS // max(1, len(named))))
     return FleetReport(
         at=now,
         cases_stored=counts.get("stored", 0),
@@ -19,20 +27,41 @@ def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float)
         cases_train=counts.get("train", 0),
         cases_evaluation=counts.get("evaluation", 0),
         expert_release=int(status.get("expert_release") or 0),
-        devices=tuple(_device(name, entry) for name, entry in list(named)[:MOST_DEVICES]),
+        devices=tuple(_device(name, entry, releases) for name, entry in list(named)[:MOST_DEVICES]),
+        drift=msgspec.convert(status.get("drift") or {}, DriftState),
+        people_url=str(status.get("people_url") or "")[:256],
+        cases_human=_count(status.get("cases_human")),
+        answer_ms_p50=_number(status.get("answer_ms_p50")),
+        answer_ms_p99=_number(status.get("answer_ms_p99")),
     )
 
 
-def _device(name: str, entry: Mapping[str, Any]) -> DeviceSummary:
+def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary:
     telemetry = entry.get("telemetry") or {}
     streams = telemetry.get("streams") or []
     update = (entry.get("reports") or {}).get("student") or {}
     return DeviceSummary(
         name=name[:256],
-        seen_at=float(entry.get("heard_at") or 0.0),
-        release=int(telemetry.get("release") or 0),
+        seen_at=_number(entry.get("heard_at")),
+        release=_count(telemetry.get("release")),
         update_state=str(telemetry.get("update_state") or "")[:256],
         update_reason=str(update.get("reason") or "")[:256],
-        committed=(int(update["release"]),) if update.get("state") == "committed" else (),
-        **{field: sum(int(stream[field]) for stream in streams) for field in ("frames", "kept", "deferred", "audited", "dropped")},
+        committed=(_count(update["release"]),) if update.get("state") == "committed" else (),
+        audits=msgspec.convert(list(entry.get("audits") or ())[-releases:], tuple[ReleaseAudit, ...]),
+        bytes_received=_count(entry.get("bytes_received")),
+        latency_ms_p50=_number(telemetry.get("latency_ms_p50")),
+        spool_cases=_count(telemetry.get("spool_cases")),
+        evicted=_count(telemetry.get("evicted")),
+        connected=bool(entry.get("connected_recently")),
+        **{field: sum(_count(stream[field]) for stream in streams) for field in ("frames", "kept", "deferred", "audited", "dropped")},
     )
+
+
+def _count(said: Any) -> int:
+    """Return what a device said as a count the cloud takes, so that one device's nonsense never costs the region its report."""
+    return min(max(int(said or 0), 0), MOST)
+
+
+def _number(said: Any) -> float:
+    value = float(said or 0.0)
+    return value if math.isfinite(value) else 0.0

@@ -1,12 +1,15 @@
-"""What a region does every second: revocations and keys read again, the vault kept within its bounds."""
+"""What a region does every second: revocations and keys read again, the vault kept within its bounds, devices told of an alarm."""
 
 from __future__ import annotations
 
 import threading
 
+from region.agreement import Agreement
 from region.broker import Broker
 from region.config import VaultSettings
+from region.fleet import Fleet
 from region.keys import KeyRing
+from region.orders import AUDIT_SHARE, Orders
 from region.outlet import Outlet
 from region.replies import Replies
 from region.revocation import RevocationList
@@ -29,6 +32,9 @@ class Upkeep:
         broker: gets the access list and reads its files again.
         replies: fall silent towards revoked devices.
         outlet: announces keys.
+        agreement: says whether there is a drift alarm.
+        fleet: says which devices are here.
+        alarm_share: share of frames devices are to draw for audit during an alarm.
     """
 
     def __init__(
@@ -41,10 +47,15 @@ class Upkeep:
         broker: Broker,
         replies: Replies,
         outlet: Outlet,
+        agreement: Agreement,
+        fleet: Fleet,
+        alarm_share: float,
     ) -> None:
         self._vault, self._limits = vault, limits
         self._keys, self._revocations = keys, revocations
         self._broker, self._replies, self._outlet = broker, replies, outlet
+        self._agreement, self._fleet, self._alarm_share = agreement, fleet, alarm_share
+        self._orders = Orders()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -76,6 +87,13 @@ class Upkeep:
             human_max_age_s=limits.human_max_age_days * DAY_S,
             now=clock.wall(),
         )
+        self._give_orders(clock.wall())
+
+    def _give_orders(self, now: float) -> None:
+        argument = f"{self._alarm_share:g}" if self._agreement.watch().alarm else ""
+        for device in self._orders.due(self._fleet.heard_at(), argument, now=now):
+            if self._replies.command(device, AUDIT_SHARE, argument):
+                self._orders.told(device, argument, now=now)
 
     def _run(self) -> None:
         logger = log.get("upkeep")

@@ -17,7 +17,7 @@ import functools
 import hashlib
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,8 @@ ASIDE_PER_DEVICE = 64
 RETENTION_PAGE = 20_000
 CLONE_ALARM, VAULT_IS_OLDER, CASES_DROPPED = "clone_alarm", "vault_is_older_than_its_last_start", "cases_dropped"
 _KEY_CHECK = b"terrace vault key"
+Note = Callable[[sqlite3.Connection, Sequence[int]], None]
+"""Told, inside the transaction, which cases have got their answer now."""
 
 
 class Vault:
@@ -128,19 +130,26 @@ class Vault:
                 self._logger.error(CLONE_ALARM, device=item.device, spool=item.spool.hex(), sequence=item.sequence)
         return outcomes
 
-    def store_answers(self, answers: Sequence[tuple[int, Prediction]], *, release: int, now: float) -> None:
+    def store_answers(self, answers: Sequence[tuple[int, Prediction]], *, release: int, now: float, note: Note | None = None) -> None:
         """Keep the expert's answers to cases, by id; a case answered before keeps its first answer.
+
+        Args:
+            answers: id and answer.
+            release: the expert's.
+            now: Unix seconds.
+            note: called inside the transaction with the ids that had no answer before, for what is counted once per case.
 
         Raises:
             StorageError: not stored; the cases count as unanswered and are answered again.
         """
+        statement = "UPDATE cases SET answer = ?, expert_release = ?, answered_at = ? WHERE id = ? AND answered_at IS NULL"
         with self.database.transaction() as connection:
-            changed = connection.executemany(
-                "UPDATE cases SET answer = ?, expert_release = ?, answered_at = ? WHERE id = ? AND answered_at IS NULL",
-                [(encode(answer), release, now, case) for case, answer in answers],
-            ).rowcount
+            rows = ((encode(answer), release, now, case) for case, answer in answers)
+            fresh = [row[-1] for row in rows if connection.execute(statement, row).rowcount]
             facts.note_answers(connection, answers)
-            count(connection, "answered", changed)
+            count(connection, "answered", len(fresh))
+            if note is not None:
+                note(connection, fresh)
 
     def refuse(self, case: int, reason: str) -> None:
         """Note that a case cannot be answered (its picture cannot be read), so that it is not tried again."""

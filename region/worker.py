@@ -10,15 +10,18 @@ Rules, in order:
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from region.agreement import Agreement
 from region.batcher import Backlog, Job, Priority
 from region.cases import StoredCase
 from region.decoder import Decoder
 from region.experts.base import Expert
 from region.figures import Figures
 from region.vault import Vault
+from region.watch import judge
 from shared import clock, log
 from shared.errors import EngineError, InputError, StorageError
 from shared.vision.frames import Pixels
@@ -41,10 +44,21 @@ class ExpertWorker:
         figures: where answers are counted.
         backlog: what waits.
         decoder: decodes pictures; used and stopped by this thread alone.
+        agreement: counts answered audit samples; by default one with the usual rules.
     """
 
-    def __init__(self, *, vault: Vault, send: Send, figures: Figures, backlog: Backlog, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        send: Send,
+        figures: Figures,
+        backlog: Backlog,
+        decoder: Decoder,
+        agreement: Agreement | None = None,
+    ) -> None:
         self._vault = vault
+        self._agreement = agreement or Agreement(vault.database)
         self._send = send
         self._figures = figures
         self._backlog = backlog
@@ -201,8 +215,14 @@ class ExpertWorker:
             self._figures.answered(clock.monotonic() - job.received_at, is_late=job.priority is Priority.LATE)
 
     def _keep(self, answers: list[tuple[Job, Prediction]], release: int) -> None:
+        now = clock.wall()
+        judged = {job.id: judge(job.device, job.case, prediction) for job, prediction in answers if job.case.is_audit}
+
+        def note(connection: sqlite3.Connection, fresh: Sequence[int]) -> None:
+            self._agreement.note(connection, [judged[case] for case in fresh if case in judged], now=now)
+
         try:
-            self._vault.store_answers([(job.id, prediction) for job, prediction in answers], release=release, now=clock.wall())
+            self._vault.store_answers([(job.id, prediction) for job, prediction in answers], release=release, now=now, note=note)
         except StorageError as error:
             self._figures.storage_failures += 1
             self._logger.warning(ANSWERS_NOT_STORED, cases=len(answers), error=str(error))
