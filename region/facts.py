@@ -12,15 +12,21 @@ from collections.abc import Iterable
 
 from shared.wire.messages import Case, Prediction
 
+LARGEST = 2**53
 MISSING = "SELECT id FROM cases WHERE id NOT IN (SELECT id FROM facts) ORDER BY id LIMIT 500"
 _INSERT = "INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def note(connection: sqlite3.Connection, case_id: int, case: Case, answer: Prediction | None = None) -> None:
     """Write a case's row inside the transaction that stores it."""
-    values = (case.stream, case.frame, case.captured_at, case.reason, case.score, case.threshold, case.release)
-    classes = (len(case.prediction.probabilities), case.prediction.index, None if answer is None else answer.index)
+    values = (case.stream, _fitting(case.frame), case.captured_at, case.reason, case.score, case.threshold, _fitting(case.release))
+    classes = (len(case.prediction.probabilities), _fitting(case.prediction.index), None if answer is None else answer.index)
     connection.execute(_INSERT, (case_id, *values, *classes))
+
+
+def _fitting(number: int) -> int:
+    """Return a number a device said as one SQLite can hold: whatever it says, its case must not cost the others of its batch."""
+    return min(max(number, -1), LARGEST)
 
 
 def note_answers(connection: sqlite3.Connection, answers: Iterable[tuple[int, Prediction]]) -> None:
