@@ -10,11 +10,12 @@ from region.database import Database
 
 
 class DeviceRecount(msgspec.Struct, frozen=True, kw_only=True):
-    """One device's cases as they lie in the file."""
+    """One device's cases as they lie in the file; `sequences` are inclusive ranges by the spool they came from (hex)."""
 
     cases: int
     audit: int
     answered: int
+    sequences: dict[str, tuple[tuple[int, int], ...]] = {}
 
 
 class Recount(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +61,7 @@ def _recount(database: Database) -> Recount:
     doubled = database.rows(
         "SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM cases GROUP BY device, spool, sequence HAVING n > 1)"
     )[0][0]
+    sequences = _sequences(database)
     held, answered = sum(row[1] for row in by_device), sum(row[3] for row in by_device)
     dropped = counters.get("dropped", 0)
     return Recount(
@@ -73,5 +75,17 @@ def _recount(database: Database) -> Recount:
         digests_conflicting=counters.get("conflict", 0),
         bytes_held=sum(row[5] for row in by_device),
         vault_id=meta.get("vault_id", b"").decode(),
-        devices={row[0]: DeviceRecount(cases=row[1], audit=row[2], answered=row[3]) for row in by_device},
+        devices={row[0]: DeviceRecount(cases=row[1], audit=row[2], answered=row[3], sequences=sequences[row[0]]) for row in by_device},
     )
+
+
+def _sequences(database: Database) -> dict[str, dict[str, tuple[tuple[int, int], ...]]]:
+    """Return the sequences that lie in `cases`, as ranges, by device and spool."""
+    found: dict[str, dict[str, list[tuple[int, int]]]] = {}
+    for device, spool, sequence in database.rows("SELECT DISTINCT device, spool, sequence FROM cases ORDER BY device, spool, sequence"):
+        ranges = found.setdefault(device, {}).setdefault(bytes(spool).hex(), [])
+        if ranges and ranges[-1][1] == sequence - 1:
+            ranges[-1] = (ranges[-1][0], sequence)
+        else:
+            ranges.append((sequence, sequence))
+    return {device: {spool: tuple(ranges) for spool, ranges in spools.items()} for device, spools in found.items()}

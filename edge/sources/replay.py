@@ -1,4 +1,8 @@
-"""A labelled data set as a stream: an `.npz` with `frames` uint8 (N, H, W, 3) and, optionally, `units`; place n is frame n."""
+"""A labelled data set as a stream: an `.npz` with `frames` uint8 (N, H, W, 3) and, optionally, `units`; place n is frame n.
+
+The file may be replaced while it is read, by a rename: from the next frame on the new pictures are shown, at the same places under
+the same numbers. A file of another length ends the pass; the stream opens it anew and goes on.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,12 @@ class ReplaySource:
         self._path = path
         self._frames: Pixels | None = None
         self._units: list[str] = []
+        self._seen: tuple[int, int, int] = (0, 0, 0)
 
     def open(self) -> int:
         """Load the data set; see `Source.open`."""
         try:
+            self._seen = self._identity()
             with np.load(self._path, allow_pickle=False) as data:
                 frames = np.asarray(data["frames"])
                 units = [str(unit) for unit in data["units"]] if "units" in data else []
@@ -54,7 +60,31 @@ class ReplaySource:
         if frames is None:
             raise InputError(f"the data set {self._path} is not open.")
         for index in range(first, len(frames)):
+            frames = self._current(frames)
             yield Shot(index=index, pixels=frames[index], unit=self._units[index] if self._units else "")
+
+    def _current(self, frames: Pixels) -> Pixels:
+        """Return the pictures to show, loaded again when the file was replaced.
+
+        Raises:
+            InputError: the new file has another length, or is none.
+        """
+        if self._is_as_before():
+            return frames
+        if self.open() != len(frames) or self._frames is None:
+            raise InputError(f"the data set {self._path} was replaced by one of another length.", "The stream opens it anew.")
+        return self._frames
+
+    def _is_as_before(self) -> bool:
+        """Return whether the file is the one that was loaded; one that is gone for a moment is."""
+        try:
+            return self._identity() == self._seen
+        except OSError:
+            return True
+
+    def _identity(self) -> tuple[int, int, int]:
+        found = self._path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def close(self) -> None:
         """Give the memory back; see `Source.close`."""

@@ -23,10 +23,15 @@ NEEDED = ("student/000001.onnx", "student/000001.card.json", "expert/000001.onnx
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
-    """What devices stream: `[[streams]]` tables per device, and the labelled data set (npz) per stream name."""
+    """What devices stream: `[[streams]]` tables per device, and the labelled data set (npz) per stream name.
+
+    `held_out` are data sets no device streams, `videos` the H.264 files by stream name, where there are any.
+    """
 
     tables: dict[str, list[dict[str, Any]]]
     truth: dict[str, Path]
+    held_out: tuple[Path, ...] = ()
+    videos: dict[str, Path] = {}
 
 
 def models_for(data: str, say: Callable[[str], None]) -> Path:
@@ -65,7 +70,8 @@ def prepare(data: str, plan: Plan) -> Streams:
     Raises:
         InputError: the data set is missing or too small.
     """
-    count = len(plan.devices) * plan.streams
+    streamed = len(plan.devices) * plan.streams
+    count = streamed + plan.held_out
     kept = cache() / "demo" / f"streams-{_key(data, count, plan.frames_per_stream)}"
     if not (kept / DONE).exists():
         _draw(data, kept, count, plan.frames_per_stream)
@@ -74,7 +80,12 @@ def prepare(data: str, plan: Plan) -> Streams:
     for index, device in enumerate(plan.devices):
         own = made[index * plan.streams : (index + 1) * plan.streams]
         tables[device] = [table(files.name, files.frames, files.video, plan.frames_per_second) for files in own]
-    return Streams(tables=tables, truth={files.name: files.frames for files in made})
+    return Streams(
+        tables=tables,
+        truth={files.name: files.frames for files in made[:streamed]},
+        held_out=tuple(files.frames for files in made[streamed:]),
+        videos={files.name: files.video for files in made if files.video},
+    )
 
 
 def _draw(data: str, kept: Path, count: int, frames: int) -> None:

@@ -36,12 +36,13 @@ class Fleet:
         self.ports = plans.assign_ports(plan, free_ports(plans.ports_needed(plan)))
         self.cloud = self._process("cloud", ["cloud", "serve"])
         self.regions = {name: self._process(name, ["region", "serve"]) for name in plan.region_names}
+        self.wires = {name: self._wire(name) for name in plan.region_names} if plan.is_story else {}
         self.edges = {name: self._process(name, ["edge", "run"]) for name in plan.devices}
 
     @property
     def processes(self) -> list[Process]:
         """All daemons, in the order they start."""
-        return [self.cloud, *self.regions.values(), *self.edges.values()]
+        return [self.cloud, *self.regions.values(), *self.wires.values(), *self.edges.values()]
 
     def config(self, name: str) -> Path:
         """Return a daemon's configuration file."""
@@ -94,7 +95,7 @@ class Fleet:
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Return what every daemon says of itself."""
-        return {process.name: self.status(process.name) for process in self.processes}
+        return {name: self.status(name) for name in ("cloud", *self.regions, *self.edges)}
 
     def start_round(self) -> int:
         """Ask the cloud for a federated round, as an operator would, and return its number."""
@@ -112,6 +113,10 @@ class Fleet:
     def recount_egress(self, region: str) -> dict[str, Any]:
         """Search what a stopped region sent to the cloud for any picture of its vault."""
         return dict(json.loads(run_command(["region", "egress", "--config", str(self.config(region)), "--json"])))
+
+    def _wire(self, region: str) -> Process:
+        pairs = plans.wire_pairs(self.ports, region)
+        return Process(f"wire to {region}", pairs, self.root / "logs" / f"wire-{region}.log", module="provisioning.testbed.wire")
 
     def _process(self, name: str, command: list[str]) -> Process:
         return Process(name, [*command, "--config", str(self.config(name))], self.root / "logs" / f"{name}.log")

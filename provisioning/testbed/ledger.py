@@ -56,6 +56,15 @@ class Accuracies(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
 
 
+class Lanes(msgspec.Struct, frozen=True, kw_only=True):
+    """The same frames answered by the device alone, the system and the expert alone: right or wrong, and the unit of each frame."""
+
+    edge: list[bool]
+    system: list[bool]
+    expert: list[bool]
+    units: list[str]
+
+
 class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """Shares of the inferred frames: deferred by the policy (without audit), audited, and answered by the region."""
 
@@ -122,6 +131,31 @@ def accuracies(
         best += expert[stream][number % len(expert[stream])] == label
     count = max(1, len(frames))
     return Accuracies(edge_only=edge / count, expert=best / count, system=system / count, frames=len(frames))
+
+
+def lanes(
+    frames: Mapping[FrameKey, FrameRecord],
+    *,
+    truth: Mapping[str, Sequence[int]],
+    units: Mapping[str, Sequence[str]],
+    expert: Mapping[str, Sequence[bool]],
+) -> Lanes:
+    """Say of every frame who answered it rightly.
+
+    Args:
+        frames: the window's frames.
+        truth: labels per stream, by place in the data set.
+        units: units per stream, by place; a unit is of its stream.
+        expert: whether the expert is right, per stream, by place.
+    """
+    found = Lanes(edge=[], system=[], expert=[], units=[])
+    for (stream, number), record in sorted(frames.items()):
+        place = number % len(truth[stream])
+        found.edge.append(record.edge == truth[stream][place])
+        found.system.append(record.final == truth[stream][place])
+        found.expert.append(expert[stream][place])
+        found.units.append(f"{stream} {units[stream][place]}")
+    return found
 
 
 def shares(frames: Mapping[FrameKey, FrameRecord]) -> Shares:

@@ -21,7 +21,11 @@ SMALL_FLEET_NOTE = (
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The size and pace of a demo. Durations in seconds."""
+    """The size and pace of a demo. Durations in seconds.
+
+    With `is_story`, streams are replayed from files that can be replaced, devices reach their region over a wire that can be cut, and
+    `held_out` more streams are drawn that no device ever sees: what releases are measured on.
+    """
 
     regions: int = 1
     edges: int = 2
@@ -35,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     minimum_cases: int = 16
     probation_frames: int = 40
     audit_share: float = 0.05
+    held_out: int = 0
+    is_story: bool = False
 
     @property
     def region_names(self) -> list[str]:
@@ -52,11 +58,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SHORT = Plan(frames_per_stream=240, warm_s=1.5, steady_s=9.0, after_swap_s=2.0, training_steps=40, minimum_cases=8, probation_frames=20)
-"""The plan of `--short`: at most 90 seconds, for tests."""
+"""The plan of `--loop --short`: at most 90 seconds, for tests."""
+STORY = Plan(regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, held_out=2, is_story=True)
+"""The plan of the story: at most seven minutes on two cores."""
+SHORT_STORY = msgspec.structs.replace(STORY, warm_s=1.0, steady_s=15.0, after_swap_s=2.0, training_steps=80, probation_frames=20)
+"""The plan of `--short`: at most four minutes, for tests."""
+
+
+PORTS_PER_REGION = 6
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
-    """Loopback ports of the cloud (regions, people, ops) and of one region (broker, workers, machines, ops)."""
+    """Loopback ports: the cloud's (regions, people, ops), and by region those of its listeners and of the wire to it."""
 
     cloud: int
     people: int
@@ -65,20 +78,39 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     workers: Mapping[str, int]
     machines: Mapping[str, int]
     ops: Mapping[str, int]
+    wire_broker: Mapping[str, int]
+    wire_machines: Mapping[str, int]
 
 
 def ports_needed(plan: Plan) -> int:
     """Return how many free ports the plan takes."""
-    return 3 + 4 * plan.regions
+    return 3 + PORTS_PER_REGION * plan.regions
 
 
 def assign_ports(plan: Plan, free: Sequence[int]) -> Ports:
     """Give every listener one of the free ports."""
-    each = [free[3 + 4 * index : 7 + 4 * index] for index in range(plan.regions)]
-    columns = [dict(zip(plan.region_names, column, strict=True)) for column in zip(*each, strict=True)]
-    return Ports(
-        cloud=free[0], people=free[1], cloud_ops=free[2], broker=columns[0], workers=columns[1], machines=columns[2], ops=columns[3]
+    starts = range(3, 3 + PORTS_PER_REGION * plan.regions, PORTS_PER_REGION)
+    each = [free[start : start + PORTS_PER_REGION] for start in starts]
+    broker, workers, machines, ops, wire_broker, wire_machines = (
+        dict(zip(plan.region_names, column, strict=True)) for column in zip(*each, strict=True)
     )
+    return Ports(
+        cloud=free[0],
+        people=free[1],
+        cloud_ops=free[2],
+        broker=broker,
+        workers=workers,
+        machines=machines,
+        ops=ops,
+        wire_broker=wire_broker,
+        wire_machines=wire_machines,
+    )
+
+
+def wire_pairs(ports: Ports, region: str) -> list[str]:
+    """Return the command line of a region's wire: what it listens on and passes on to."""
+    pairs = ((ports.wire_broker, ports.broker), (ports.wire_machines, ports.machines))
+    return [f"{outer[region]}:{inner[region]}" for outer, inner in pairs]
 
 
 def cloud_settings(plan: Plan, ports: Ports, root: Path) -> dict[str, Any]:
@@ -122,6 +154,7 @@ def region_settings(plan: Plan, ports: Ports, root: Path, region: str) -> dict[s
 def edge_settings(plan: Plan, ports: Ports, root: Path, device: str, streams: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return edge.toml of one device of the demo."""
     name, _, region = device.partition(".")
+    broker, machines = (ports.wire_broker, ports.wire_machines) if plan.is_story else (ports.broker, ports.machines)
     return {
         "name": name,
         "region": region,
@@ -130,8 +163,8 @@ def edge_settings(plan: Plan, ports: Ports, root: Path, device: str, streams: Se
         "identity": {"folder": str(root / "identity" / device)},
         "link": {
             "host": "127.0.0.1",
-            "port": ports.broker[region],
-            "relay_url": f"https://127.0.0.1:{ports.machines[region]}",
+            "port": broker[region],
+            "relay_url": f"https://127.0.0.1:{machines[region]}",
         },
         "policy": {"audit_share": plan.audit_share},
         "update": {"probation_frames": plan.probation_frames, "interval_s": 2.0},

@@ -37,12 +37,14 @@ class Process:
         name: for people.
         arguments: the command line after `terrace`.
         log: the file its output is appended to.
+        module: run in place of the `terrace` command, for what belongs to the testbed alone.
     """
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+    def __init__(self, name: str, arguments: list[str], log: Path, *, module: str = "shared.cli") -> None:
         self.name = name
         self._arguments = arguments
         self._log = log
+        self._module = module
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,7 +56,7 @@ class Process:
         """Start the process; it dies with this one."""
         with self._log.open("ab") as output:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "shared.cli", *self._arguments],
+                [sys.executable, "-m", self._module, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -78,6 +80,18 @@ class Process:
         errors = [number for number, line in enumerate(lines) if line.startswith("terrace: ")]
         said = lines[errors[-1] :] if errors else lines[-1:]
         return " ".join(line.removeprefix("terrace: ").strip() for line in said)[-500:] or "(no output)"
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    def child(self, words: str) -> int:
+        """Return the process id of a child of it whose command line has these words, 0 when it has none."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and _parent(entry) == self.pid and _command_line(entry, words):
+                return int(entry.name)
+        return 0
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, and wait until it is gone."""
@@ -167,6 +181,13 @@ def _parent(entry: Path) -> int:
         return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, IndexError, ValueError):
         return -1
+
+
+def _command_line(entry: Path, words: str) -> bool:
+    try:
+        return words.encode() in (entry / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _proportional_kb(pid: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -42,6 +44,63 @@ class Report(msgspec.Struct, kw_only=True):
     cases_waiting: int = 0
     cases_evicted: int = 0
     released_student: int = 0
+
+
+class StoryReport(Report, kw_only=True):
+    """The keys of the story: those of the loop and of its acts; null where the act was not played.
+
+    Keys that end in `_points` are percentage points; `_low` is the lower end of the 95 % interval over units, in points.
+    """
+
+    units: int | None = None
+    edge_accuracy_gain_points: float | None = None
+    edge_accuracy_gain_low: float | None = None
+    h264_bytes_per_frame: float | None = None
+    frames_answered_in_cut: int | None = None
+    spool_peak_cases: int | None = None
+    spool_drained_s: float | None = None
+    kills: int | None = None
+    drift_drop_points: float | None = None
+    drift_drop_expert_points: float | None = None
+    drift_recovered_share: float | None = None
+    drift_alarm_s: float | None = None
+    transfer_to_b_points: float | None = None
+    transfer_to_b_low: float | None = None
+    clean_forgetting_points: float | None = None
+    release_share_of_full: float | None = None
+    bad_release_exposed_share: float | None = None
+    bad_release_taken_back_s: float | None = None
+    bad_release_worse_points: float | None = None
+    frames_total: int | None = None
+    labels_by: str = ""
+
+
+def story_summary(report: StoryReport, *, data: str, notes: list[str]) -> list[str]:
+    """Say in a few lines what the acts came to; an act that was not played has none."""
+    lines = [f"data: {data}; {report.devices} devices; labels where people would give them: {report.labels_by or 'none were needed'}"]
+    if report.edge_accuracy_gain_points is not None:
+        gain, low = report.edge_accuracy_gain_points, report.edge_accuracy_gain_low
+        lines.append(f"the cascade won {gain:+.1f} points over the device alone (at least {low:+.1f}), sending {report.deferred_share:.1%}")
+    if report.kills is not None:
+        lines.append(f"{report.kills} kills and a cut link: {report.cases_lost} cases lost, {report.cases_doubled} doubled")
+    if report.transfer_to_b_points is not None:
+        lines.append(f"B won {report.transfer_to_b_points:+.1f} points from what A saw (at least {report.transfer_to_b_low:+.1f})")
+    if report.bad_release_exposed_share is not None:
+        back, share = report.bad_release_taken_back_s, report.bad_release_exposed_share
+        lines.append(f"the bad release reached {share:.0%} of the devices and was off them after {back:.0f} s")
+    lines.append(f"pictures that left a region: {report.pictures_left_region}")
+    lines.append(f"all in {report.seconds_total:.0f} s, {report.peak_memory_mb:,.0f} MB of memory at most")
+    return [*lines, *notes]
+
+
+def fill(report: Report, keys: Mapping[str, float | str]) -> None:
+    """Write an act's keys into a report.
+
+    Raises:
+        AttributeError: the report has no such key.
+    """
+    for key, value in keys.items():
+        setattr(report, key, value)
 
 
 def summary(report: Report, *, data: str, notes: list[str]) -> list[str]:

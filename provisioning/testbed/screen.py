@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+WIDTH = 76
+"""Characters of a line of the story: it fits a terminal of 80 columns."""
 
 
 class Screen:
@@ -46,6 +50,20 @@ class Screen:
     def say(self, words: str) -> None:
         """Print a line that stays."""
         self._console.print(f"  {words}", markup=False)
+
+    def act(self, number: int, title: str, claim: str) -> None:
+        """Announce an act and what it claims."""
+        self.step(f"Act {number} · {title}")
+        for line in textwrap.wrap(claim, WIDTH):
+            self.say(line)
+
+    def found(self, lines: Sequence[str], commands: Sequence[str]) -> None:
+        """Show what an act measured, and the commands that count it again."""
+        for line in lines:
+            for part in textwrap.wrap(line, WIDTH - 2, drop_whitespace=False, break_on_hyphens=False):
+                self._console.print(f"    {part.strip()}", markup=False, style="bold" if self._live else "")
+        for command in commands:
+            self._console.print(f"  $ {command}", markup=False, style="dim" if self._live else "")
 
     def fleet(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
         """Show a row per daemon from their status sockets."""

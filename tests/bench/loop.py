@@ -16,7 +16,7 @@ def run(*, full: bool) -> Result:
     rows: list[dict[str, float | str]] = []
     for data in ("line", "deeppcb") if full else ("line",):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "shared.cli", "demo", "--plain", "--data", data, "--report", folder]
+            command = [sys.executable, "-m", "shared.cli", "demo", "--loop", "--plain", "--data", data, "--report", folder]
             subprocess.run(command, check=True, stdout=sys.stderr)
             rows.append({"data": data, **json.loads((Path(folder) / "report.json").read_text())})
     figures = {key: float(value) for key, value in rows[0].items() if key != "data"}

@@ -17,7 +17,7 @@ LARGEST_MB = 4096
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("report")
-    command = [sys.executable, "-m", "shared.cli", "demo", "--short", "--plain", "--report", str(folder)]
+    command = [sys.executable, "-m", "shared.cli", "demo", "--loop", "--short", "--plain", "--report", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return dict(json.loads((folder / "report.json").read_text()))
@@ -55,7 +55,7 @@ def test_all_processes_together_stay_small(report: dict[str, float]) -> None:
 def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     child = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", "demo", "--short", "--plain"],
+        [sys.executable, "-m", "shared.cli", "demo", "--loop", "--short", "--plain"],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,

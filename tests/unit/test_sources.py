@@ -32,6 +32,31 @@ def test_a_data_set_replays_in_order_with_its_units(tmp_path: Path) -> None:
     assert found == [(2, 2, "board-1"), (3, 3, "board-1"), (4, 4, "board-2")]
 
 
+def test_a_replaced_data_set_is_shown_from_the_next_frame_on_at_the_same_places(tmp_path: Path) -> None:
+    path = _data_set(tmp_path / "d.npz")
+    source = ReplaySource(path)
+    source.open()
+    shots = source.shots(0)
+    seen = [next(shots), next(shots)]
+    with np.load(path) as data:
+        np.savez(tmp_path / "new.npz", **{**data, "frames": data["frames"] + np.uint8(100)})
+    (tmp_path / "new.npz").replace(path)
+    seen += list(shots)
+    assert [(shot.index, int(shot.pixels[0, 0, 0])) for shot in seen] == [(0, 0), (1, 1), (2, 102), (3, 103), (4, 104)]
+
+
+def test_a_replacement_of_another_length_ends_the_pass_and_is_opened_anew(tmp_path: Path) -> None:
+    path = _data_set(tmp_path / "d.npz")
+    source = ReplaySource(path)
+    source.open()
+    shots = source.shots(0)
+    next(shots)
+    _data_set(tmp_path / "new.npz", count=9).replace(path)
+    with pytest.raises(InputError, match="another length"):
+        next(shots)
+    assert source.open() == 9
+
+
 @pytest.mark.parametrize("damage", ["missing", "text", "no_frames", "floats", "pickle", "cut", "empty"])
 def test_a_data_set_that_cannot_be_used_says_why(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "d.npz"

@@ -1,0 +1,100 @@
+"""What the story streams and measures on, in the state folder: streams that can be replaced while they run, and held-out pictures.
+
+Rules:
+1. A stream is a labelled .npz of its own in `<state>/streams`; `clean` keeps the pictures as they were.
+2. Replacing is one rename: a device sees the old pictures or the new ones, never a half. Labels and numbers stay.
+3. `held-out-*` streams are never streamed: no region can have learnt from them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from provisioning.testbed.data import Streams
+from provisioning.testbed.stage import Window
+from shared.errors import InputError
+
+NOTES = "story.json"
+
+
+class Notes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is needed to count an act again: files as paths, labelled streams and H.264 files by stream, the spans that were measured."""
+
+    models: str
+    clean: dict[str, str]
+    videos: dict[str, str] = {}
+    events: tuple[str, ...] = ()
+    windows: dict[str, Window] = {}
+
+
+def read_notes(root: Path) -> Notes:
+    """Return what a story wrote down in its state folder.
+
+    Raises:
+        InputError: there is nothing of a story.
+    """
+    try:
+        return msgspec.json.decode((root / NOTES).read_bytes(), type=Notes)
+    except (OSError, msgspec.MsgspecError):
+        raise InputError(f"{root} is no state folder of a story.", "Give the folder that `terrace demo --keep` named.") from None
+
+
+class Footage:
+    """The story's pictures.
+
+    Args:
+        root: the state folder.
+        streams: what was drawn.
+        models: folder with the expert and the first student.
+    """
+
+    def __init__(self, root: Path, streams: Streams, models: Path) -> None:
+        self.root = root
+        self.models = models
+        self.clean = dict(streams.truth)
+        self.held_out = list(streams.held_out)
+        self.videos = dict(streams.videos)
+        self.tables = {device: [self._live_table(table) for table in tables] for device, tables in streams.tables.items()}
+        self._windows: dict[str, Window] = {}
+
+    def lay_out(self) -> None:
+        """Copy every stream to where its device reads it."""
+        (self.root / "streams").mkdir(parents=True, exist_ok=True)
+        for name, path in self.clean.items():
+            shutil.copy(path, self.live(name))
+
+    def live(self, name: str) -> Path:
+        """Return the file a device reads this stream from."""
+        return self.root / "streams" / f"{name}.npz"
+
+    def names(self, devices: Sequence[str]) -> list[str]:
+        """Return the streams of these devices."""
+        return [str(table["name"]) for device in devices for table in self.tables[device]]
+
+    def replace(self, name: str, made: Path) -> None:
+        """Put another file of the same labels in a stream's place, in one step."""
+        beside = self.live(name).with_suffix(".part")
+        shutil.copy(made, beside)
+        beside.replace(self.live(name))
+
+    def remember(self, what: str, window: Window) -> Notes:
+        """Write down which span of time an act measured, for who counts again from the files, and return all notes."""
+        self._windows[what] = window
+        notes = Notes(
+            models=str(self.models),
+            clean={name: str(path) for name, path in self.clean.items()},
+            videos={name: str(path) for name, path in self.videos.items()},
+            events=tuple(str(self.root / device / "events.jsonl") for device in self.tables),
+            windows=self._windows,
+        )
+        (self.root / NOTES).write_bytes(msgspec.json.format(msgspec.json.encode(notes), indent=1))
+        return notes
+
+    def _live_table(self, table: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in table.items() if key not in ("kind", "path", "units_file")}
+        return {**kept, "kind": "replay", "path": str(self.live(str(table["name"])))}

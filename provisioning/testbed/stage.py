@@ -1,0 +1,208 @@
+"""The stage: the running fleet, its pace and the screen. What loop and acts share; what they tell stands in their own files.
+
+Every wait has a deadline and looks at each daemon: one that has ended stops the demo with its last words.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from provisioning.testbed import timeline
+from provisioning.testbed.fleet import Fleet
+from provisioning.testbed.processes import DaemonFailedError, memory_mb
+from provisioning.testbed.report import Report
+from provisioning.testbed.screen import Screen
+from shared.errors import StorageError, TerraceError
+from shared.lifecycle import die_with_parent
+
+Result = TypeVar("Result")
+POLL_S = 0.25
+BESIDE_S = 120.0
+NICE = 5
+SMALL_DISK_BYTES = 1 << 20
+FIRST_PREDICTION_S, FIRST_ANSWERS_S = 90.0, 90.0
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A span of steady streaming: Unix seconds, and payload bytes and frames of all devices in it."""
+
+    start: float
+    end: float
+    bytes_sent: int
+    frames: int
+
+
+class Stage:
+    """A prepared fleet and how to wait on it.
+
+    Args:
+        fleet: certificates and configuration written, nothing started.
+        screen: where the story is told.
+        began: monotonic seconds at which the demo's clocks started.
+        report: is written to.
+    """
+
+    def __init__(self, fleet: Fleet, screen: Screen, *, began: float, report: Report) -> None:
+        self.fleet = fleet
+        self.screen = screen
+        self.report = report
+        self.moments: list[timeline.Moment] = []
+        self.kills = 0
+        self._began = began
+        self._last_memory = 0.0
+
+    @property
+    def devices(self) -> list[str]:
+        """Common names of all devices."""
+        return self.fleet.plan.devices
+
+    def open(self) -> None:
+        """Start everything and wait until frames are answered on every device and by its region."""
+        self.screen.step("Starting one cloud, its regions and their devices as processes of their own, with mutual TLS")
+        for process in self.fleet.processes:
+            process.start()
+        self.screen.step("Devices fetch and verify their first signed release; then frames flow")
+        self.until(lambda: any(path.stat().st_size for path in self._event_files()), FIRST_PREDICTION_S, "a first prediction")
+        self.report.seconds_to_first_prediction = self.elapsed()
+        self.screen.say(f"first prediction after {self.report.seconds_to_first_prediction:.1f} s")
+        self.screen.step("Hard cases travel sealed to the region; its expert answers")
+        self.until(lambda: all(self.answers(device) for device in self.devices), FIRST_ANSWERS_S, "an answer at every device")
+        self.pause(self.fleet.plan.warm_s)
+
+    def close(self) -> None:
+        """Stop everything, devices first."""
+        self.screen.step("Stopping everything, then counting again from the files alone")
+        for process in reversed(self.fleet.processes):
+            if not process.stop():
+                self.screen.say(f"{process.name} had to be killed")
+
+    def elapsed(self) -> float:
+        """Return seconds since the demo began."""
+        return time.monotonic() - self._began
+
+    def stream(self, seconds: float, *, until: Callable[[], bool] = lambda: True, what: str = "") -> Window:
+        """Let frames flow for some seconds, and on until a condition holds; return the span."""
+        start, bytes_before, frames_before = time.time(), *self._sent()
+        self.pause(seconds)
+        self.until(until, 120, what)
+        end, bytes_after, frames_after = time.time(), *self._sent()
+        return Window(start=start, end=end, bytes_sent=bytes_after - bytes_before, frames=frames_after - frames_before)
+
+    def pause(self, seconds: float) -> None:
+        """Watch the fleet for some seconds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.tick()
+
+    def until(self, condition: Callable[[], object], deadline_s: float, what: str) -> None:
+        """Watch the fleet until a condition holds.
+
+        Raises:
+            DaemonFailedError: it did not within the deadline, or a daemon ended.
+            StorageError: the disk is full.
+        """
+        deadline = time.monotonic() + deadline_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise self._too_late(f"waited {deadline_s:.0f} s for {what}")
+            self.tick()
+
+    def tick(self) -> None:
+        """Look at every daemon once: alive, counters, memory; then wait for the rest of the interval."""
+        began = time.monotonic()
+        for process in self.fleet.processes:
+            process.check()
+        statuses = self.fleet.statuses()
+        self.moments.append(timeline.moment(time.time(), statuses))
+        if began - self._last_memory > 1.0:
+            self._last_memory = began
+            pids = [process.pid for process in self.fleet.processes]
+            self.report.peak_memory_mb = max(self.report.peak_memory_mb, memory_mb(pids))
+        self.screen.fleet(statuses)
+        time.sleep(max(0.0, POLL_S - (time.monotonic() - began)))
+
+    def beside(self, function: Callable[..., Result], *arguments: object, what: str) -> Result:
+        """Run a function in a niced process of its own, and go on watching the fleet meanwhile.
+
+        Args:
+            function: of a module's top level.
+            arguments: what it takes; pickled.
+            what: it does, for the message when it takes too long.
+        """
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_step_back) as pool:
+            future = pool.submit(function, *arguments)
+            self.until(future.done, BESIDE_S, what)
+            return future.result()
+
+    def answers(self, device: str) -> int:
+        """Return how many answers a device has received."""
+        return int(self.fleet.status(device).get("link", {}).get("answers", 0))
+
+    def committed(self, device: str) -> int:
+        """Return the release a device has committed, 0 while it has none or is changing it."""
+        update = self.fleet.status(device).get("update", {})
+        return int(update.get("release", 0)) if update.get("state") == "committed" else 0
+
+    def answered(self) -> int:
+        """Return how many cases the regions have answered."""
+        return sum(int(self.fleet.status(region).get("cases_answered", 0)) for region in self.fleet.plan.region_names)
+
+    def device(self, name: str) -> timeline.Device:
+        """Return a device's counters as of the last look."""
+        return self.moments[-1].devices.get(name, timeline.Device()) if self.moments else timeline.Device()
+
+    def _event_files(self) -> list[Path]:
+        return [path for device in self.devices if (path := self.fleet.events(device)).exists()]
+
+    def _sent(self) -> tuple[int, int]:
+        statuses = [self.fleet.status(device) for device in self.devices]
+        sent = sum(int(status.get("link", {}).get("bytes_sent", 0)) for status in statuses)
+        return sent, sum(timeline.device(status).inferred for status in statuses)
+
+    def _too_late(self, waited: str) -> TerraceError:
+        """Return why waiting was in vain: mostly a full disk, else what the logs say."""
+        if shutil.disk_usage(self.fleet.root).free < SMALL_DISK_BYTES:
+            return StorageError(f"{waited}; the disk of {self.fleet.root} is full.", "Free space there, or set TMPDIR to a larger disk.")
+        return DaemonFailedError(f"{waited}.", f"Look into the logs in {self.fleet.root / 'logs'}.")
+
+
+def _step_back() -> None:
+    """Let the fleet go first, end with the demo, and leave a Ctrl-C to it."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
+
+
+def open_round(stage: Stage, number: int, *, deadline_s: float = 150.0) -> dict[str, Any]:
+    """Watch a federated round to its end, saying each step, and return its last state.
+
+    Raises:
+        DaemonFailedError: it failed or was refused, with its reason.
+    """
+    seen = ""
+    state: dict[str, Any] = {}
+
+    def over() -> bool:
+        nonlocal seen, state
+        rounds = stage.fleet.status("cloud").get("rounds", [])
+        state = next((dict(entry) for entry in rounds if entry.get("number") == number), {})
+        words = f"{state.get('step', '')} {state.get('reason', '')}".strip()
+        if words and words != seen:
+            seen = words
+            stage.screen.say(f"round {number}: {words}")
+        if state.get("state") in ("failed", "refused"):
+            raise DaemonFailedError(f"round {number} {state['state']}: {state.get('reason', 'no reason given')}")
+        return state.get("state") in ("published", "done", "trial")
+
+    stage.until(over, deadline_s, f"the end of round {number}")
+    return state
