@@ -76,14 +76,25 @@ def init(
 
 
 @rounds.command("start")
-def start_round(config: Config = DEFAULT, as_json: Json = False) -> None:
+def start_round(
+    region: Annotated[list[str] | None, typer.Option(help="Only this region trains; may be given several times.")] = None,
+    trial: Annotated[bool, typer.Option("--trial", help="Run through the gate, publish nothing; the candidate stays on disk.")] = False,
+    need: Annotated[bool, typer.Option("--need", help="Only regions with a drift alarm train.")] = False,
+    config: Config = DEFAULT,
+    as_json: Json = False,
+) -> None:
     """Ask for a federated round. The running daemon begins it within a second; one may be open at a time.
+
+    Without --region, and while any region has a drift alarm, only regions in need train (rounds.by_need); else every region with enough
+    cases. The train step of `round show` says who was chosen and why. A trial ends in the state trial and leaves candidate.onnx and
+    candidate.card.json in STATE/rounds/NUMBER/.
 
     Watch it with `terrace cloud round show NUMBER`. A round ends as done (published and rolled out), refused (the
     gates said no) or failed (with its reason); in the last two nothing of it is published.
     """
-    with _open(read(config)) as (registry, _):
-        item = registry.request_round("the owner of this machine", now=wall())
+    with _open(read(config)) as (registry, found):
+        found.require(region or [])
+        item = registry.request_round("the owner of this machine", now=wall(), regions=region or [], publish=not trial, need=need)
         if as_json:
             return _print(describe(item, registry))
     typer.echo(f"Round {item.number} is asked for. Watch it: terrace cloud round show {item.number}")

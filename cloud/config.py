@@ -67,6 +67,14 @@ class RoundsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Share of each batch that comes from the replay release (0 to 1)."""
     new_cases: int = 0
     """Start a round by itself when regions report this many cases not yet learned from; 0 waits for an operator."""
+    by_need: bool = True
+    """While a region has a drift alarm, ask only regions that have one."""
+    automatic_on_alarm: bool = True
+    """Start a round by itself when a region has a drift alarm and `needed_cases`."""
+    needed_cases: int = 64
+    """Training cases since its alarm that a region in need must have for a round to start by itself."""
+    alarm_pause_s: float = 600.0
+    """Seconds between two rounds that start by themselves for one alarm; doubles with each."""
     seed: int = 1
     """Seed of every random choice of a round."""
 
@@ -167,6 +175,8 @@ def checked(settings: Settings, name: str) -> Settings:
     for key, value in shares.items():
         if not 0.0 <= value <= 1.0:
             raise ConfigurationError(f"{name}: {key} is {value}, which is no share.", "Give a number from 0 to 1.")
-    if settings.rounds.minimum_regions < 1 or settings.rounds.deadline_s <= 0:
-        raise ConfigurationError(f"{name}: rounds.minimum_regions and rounds.deadline_s must be positive.", "Correct them.")
+    rounds = settings.rounds
+    if rounds.minimum_regions < 1 or rounds.deadline_s <= 0 or rounds.alarm_pause_s <= 0:
+        keys = "rounds.minimum_regions, rounds.deadline_s and rounds.alarm_pause_s"
+        raise ConfigurationError(f"{name}: {keys} must be positive.", "Correct them.")
     return settings

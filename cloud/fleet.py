@@ -7,12 +7,14 @@ the region's certificate and by nothing else.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from cloud.database import Database
 from cloud.records import Region
+from shared.errors import FederationError
 from shared.wire.reports import DeviceSummary, FleetReport
 
 SCHEMA = """
@@ -52,6 +54,17 @@ class Fleet:
                 "INSERT OR REPLACE INTO devices (region, name, seen_at, summary) VALUES (?, ?, ?, ?)",
                 [(region, device.name, device.seen_at, msgspec.json.encode(device)) for device in report.devices],
             )
+
+    def require(self, names: Sequence[str]) -> None:
+        """Check that each of these regions has called before.
+
+        Raises:
+            FederationError: one has not; the message names those that have.
+        """
+        known = {region.name for region in self.regions()}
+        for name in names:
+            if name not in known:
+                raise FederationError(f"no region {name} has ever called.", f"Known: {', '.join(sorted(known)) or 'none'}.")
 
     def learned(self, counts: dict[str, int]) -> None:
         """Note how many training cases each region had when it took part in a finished round."""

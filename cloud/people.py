@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.params import Depends as Dependency
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
 
 from cloud import faults
 from cloud.fleet import Fleet
@@ -67,7 +68,7 @@ def people_app(*, registry: Registry, fleet: Fleet, tokens: TokenStore, clock: C
     app = FastAPI(title="terrace cloud", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     faults.install(app)
     viewer, operator = needs(Role.VIEWER, tokens), needs(Role.OPERATOR, tokens)
-    _add_rounds(app, registry, viewer, operator, clock)
+    _add_rounds(app, registry, fleet, viewer, operator, clock)
 
     @app.get("/v1/fleet", dependencies=[Depends(viewer)], summary="Regions and devices as their regions report them")
     def show_fleet() -> dict[str, Any]:
@@ -84,13 +85,24 @@ def people_app(*, registry: Registry, fleet: Fleet, tokens: TokenStore, clock: C
     return app
 
 
-def _add_rounds(app: FastAPI, registry: Registry, viewer: Check, operator: Check, clock: Clock) -> None:
+class RoundWish(BaseModel, extra="forbid"):
+    """What a round is to be; everything may be left out."""
+
+    regions: list[str] = Field(default=[], max_length=1024, description="Only these regions train; empty: whoever should.")
+    publish: bool = Field(default=True, description="False: a trial that runs through the gate and publishes nothing.")
+    need: bool = Field(default=False, description="Only regions with a drift alarm train.")
+
+
+def _add_rounds(app: FastAPI, registry: Registry, fleet: Fleet, viewer: Check, operator: Check, clock: Clock) -> None:
     # a default, not an Annotated: FastAPI cannot resolve a local name in an annotation
     asker: Any = Depends(operator)
 
     @app.post("/v1/rounds", status_code=201, summary="Ask for a federated round; one may be open at a time")
-    def start_round(grant: Grant = asker) -> dict[str, Any]:
-        return describe(registry.request_round(grant.label, now=clock()), registry)
+    def start_round(wish: RoundWish | None = None, grant: Grant = asker) -> dict[str, Any]:
+        wish = wish or RoundWish()
+        fleet.require(wish.regions)
+        asked = registry.request_round(grant.label, now=clock(), regions=wish.regions, publish=wish.publish, need=wish.need)
+        return describe(asked, registry)
 
     @app.get("/v1/rounds", dependencies=[Depends(viewer)], summary="All rounds, newest first")
     def list_rounds() -> list[dict[str, Any]]:

@@ -10,7 +10,11 @@ from shared.wire.reports import FleetReport
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One federated round. Times in Unix seconds; `reason` says why a round failed or was refused."""
+    """One federated round. Times in Unix seconds; `reason` says why a round failed or was refused.
+
+    `regions` are the only ones asked to train, empty for whoever should; `need` asks only regions in need (a drift alarm); without
+    `publish` it is a trial: it runs through the gate and publishes nothing.
+    """
 
     number: int
     state: str
@@ -18,6 +22,9 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     requested_by: str
     created_at: float
     finished_at: float | None = None
+    regions: tuple[str, ...] = ()
+    publish: bool = True
+    need: bool = False
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +63,18 @@ class Region(msgspec.Struct, frozen=True, kw_only=True):
     def cases_train(self) -> int:
         """Training cases it last reported."""
         return self.report.cases_train if self.report is not None else 0
+
+    @property
+    def is_in_need(self) -> bool:
+        """Whether its last report has a drift alarm."""
+        return self.report is not None and self.report.drift.alarm
+
+    @property
+    def cases_useful(self) -> int:
+        """Training cases it would train on: in need, those since its alarm; else all."""
+        if self.report is None:
+            return 0
+        return self.report.drift.cases_since if self.is_in_need else self.report.cases_train
 
     @property
     def cases_new(self) -> int:

@@ -1,6 +1,7 @@
 """The registry: rounds, their steps, and the releases with their lineage. Rows, so that a killed worker goes on where it was.
 
-A round is `requested`, `running`, then `done`, `refused` (the gates said no) or `failed` (with a reason). Its steps are rows that
+A round is `requested`, `running`, then `done`, `refused` (the gates said no), `trial` (went through the gates and was not to be
+published) or `failed` (with a reason). Its steps are rows that
 become `done` with a result in the same transaction as their effect on the registry; a step that is done is never run again.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +23,9 @@ CREATE TABLE IF NOT EXISTS rounds (
   number INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', requested_by TEXT NOT NULL,
   created_at REAL NOT NULL, finished_at REAL
 );
+CREATE TABLE IF NOT EXISTS wishes (
+  round INTEGER PRIMARY KEY REFERENCES rounds, regions TEXT NOT NULL, publish INTEGER NOT NULL, need INTEGER NOT NULL
+);
 CREATE UNIQUE INDEX IF NOT EXISTS one_open_round ON rounds ((1)) WHERE state IN ('requested', 'running');
 CREATE TABLE IF NOT EXISTS steps (
   round INTEGER NOT NULL REFERENCES rounds, name TEXT NOT NULL, state TEXT NOT NULL, started_at REAL, finished_at REAL,
@@ -32,6 +37,8 @@ CREATE TABLE IF NOT EXISTS releases (
 );
 """
 OPEN = ("requested", "running")
+_ROUNDS = """SELECT number, state, reason, requested_by, created_at, finished_at, coalesce(regions, '[]') AS regions,
+coalesce(publish, 1) AS publish, coalesce(need, 0) AS need FROM rounds LEFT JOIN wishes ON wishes.round = rounds.number"""
 
 
 class Registry:
@@ -40,8 +47,17 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def request_round(self, requested_by: str, *, now: float) -> Round:
+    def request_round(
+        self, requested_by: str, *, now: float, regions: Sequence[str] = (), publish: bool = True, need: bool = False
+    ) -> Round:
         """Ask for a round.
+
+        Args:
+            requested_by: who asks, or why it begins by itself.
+            now: Unix seconds.
+            regions: only these are asked to train; empty for whoever should.
+            publish: False for a trial.
+            need: ask only regions in need.
 
         Raises:
             FederationError: one is already open.
@@ -49,13 +65,13 @@ class Registry:
         with self._database.transaction() as connection:
             open_round = connection.execute("SELECT number FROM rounds WHERE state IN (?, ?)", OPEN).fetchone()
             if open_round is not None:
-                raise FederationError(
-                    f"round {open_round['number']} is still open.", "Wait until it has ended: terrace cloud round list."
-                )
+                raise FederationError(f"round {open_round['number']} is still open.", "Wait until it has ended: terrace cloud round list.")
             cursor = connection.execute(
                 "INSERT INTO rounds (state, requested_by, created_at) VALUES ('requested', ?, ?)", (requested_by, now)
             )
             number = int(cursor.lastrowid or 0)
+            wish = (number, json.dumps(sorted(set(regions))), publish, need)
+            connection.execute("INSERT INTO wishes (round, regions, publish, need) VALUES (?, ?, ?, ?)", wish)
         return self.round(number)
 
     def round(self, number: int) -> Round:
@@ -64,19 +80,32 @@ class Registry:
         Raises:
             FederationError: there is none of that number.
         """
-        row = self._database.row("SELECT * FROM rounds WHERE number = ?", (number,))
+        row = self._database.row(f"{_ROUNDS} WHERE number = ?", (number,))
         if row is None:
             raise FederationError(f"there is no round {number}.", "List them with: terrace cloud round list.")
         return _round(row)
 
     def rounds(self) -> list[Round]:
         """Return all rounds, newest first."""
-        return [_round(row) for row in self._database.rows("SELECT * FROM rounds ORDER BY number DESC")]
+        return [_round(row) for row in self._database.rows(f"{_ROUNDS} ORDER BY number DESC")]
 
     def open_round(self) -> Round | None:
         """Return the round that waits or runs, if any."""
-        row = self._database.row("SELECT * FROM rounds WHERE state IN (?, ?)", OPEN)
+        row = self._database.row(f"{_ROUNDS} WHERE state IN (?, ?)", OPEN)
         return _round(row) if row is not None else None
+
+    def taught(self, region: str, *, since: float) -> list[Round]:
+        """Return the rounds since a time (Unix seconds) that were for a region's sake, newest first.
+
+        That is: it was to train in them, or they were asked for by need and failed before that was settled. Trials do not count.
+        """
+        rows = self._database.rows(f"{_ROUNDS} WHERE created_at >= ? ORDER BY number DESC", (since,))
+        return [item for row in rows if (item := _round(row)).publish and self._is_for(item, region)]
+
+    def _is_for(self, item: Round, region: str) -> bool:
+        plans = [step.result.get("participants") for step in self.steps(item.number) if step.name == "train"]
+        named = plans[0] if plans else None
+        return region in named.values() if named is not None else item.need
 
     def begin(self, number: int) -> None:
         """Mark a round as running."""
@@ -84,7 +113,7 @@ class Registry:
             connection.execute("UPDATE rounds SET state = 'running' WHERE number = ? AND state = 'requested'", (number,))
 
     def end(self, number: int, state: str, reason: str, *, now: float) -> None:
-        """Close a round as `done`, `refused` or `failed`; an ended round stays as it is."""
+        """Close a round as `done`, `refused`, `trial` or `failed`; an ended round stays as it is."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE rounds SET state = ?, reason = ?, finished_at = ? WHERE number = ? AND state IN (?, ?)",
@@ -149,7 +178,9 @@ class Registry:
 
 
 def _round(row: sqlite3.Row) -> Round:
-    return Round(**{field: row[field] for field in Round.__struct_fields__})
+    fields = {field: row[field] for field in Round.__struct_fields__}
+    wish = {"regions": tuple(json.loads(row["regions"])), "publish": bool(row["publish"]), "need": bool(row["need"])}
+    return Round(**{**fields, **wish})
 
 
 def _step(row: sqlite3.Row) -> Step:

@@ -101,6 +101,8 @@ class RoundWorker:
             current = self._registry.open_round()
             if current is not None:
                 rounds.run(current)
+            elif in_need := self._in_need():
+                self._registry.request_round(f"drift alarm of {', '.join(in_need)}", now=clock.wall(), need=True)
             elif self._is_due():
                 self._registry.request_round("enough new cases", now=clock.wall())
 
@@ -130,6 +132,18 @@ class RoundWorker:
     def _judge(self, region: str, update: flower.Arrays) -> str:
         del region
         return self._workshop.judge(self._releasing.current(self._releasing.desired_student()), update)
+
+    def _in_need(self) -> list[str]:
+        rules = self._settings.rounds
+        if not rules.automatic_on_alarm:
+            return []
+        return participants.in_need(
+            self._fleet.regions(),
+            needed_cases=max(rules.needed_cases, rules.minimum_cases),
+            pause_s=rules.alarm_pause_s,
+            taught=lambda region, since: self._registry.taught(region, since=since),
+            now=clock.wall(),
+        )
 
     def _is_due(self) -> bool:
         rules = self._settings.rounds

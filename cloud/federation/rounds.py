@@ -10,7 +10,8 @@
     rollout    named in the desired state
 
 A step may be run again as long as its row is not done, so every step must come to the same when it is begun twice. A refusal by the
-gates ends the round as `refused`, an error as `failed` with its reason; both are final, nothing of the round is published.
+gates ends the round as `refused`, an error as `failed` with its reason; both are final, nothing of the round is published. A round that is
+not to be published ends after the gate as `trial`, with the gate's word as its reason; its candidate stays in the round's folder.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from shared.clock import Clock
 from shared.errors import TerraceError
 
 STEPS = ("train", "aggregate", "distil", "quantise", "evaluate", "gate", "publish", "rollout")
+TRIAL_ENDS = "gate"
 STEP_DONE, ROUND_ENDED, ROUND_BROKE = "round_step_done", "round_ended", "round_broke"
 Result = dict[str, Any]
 Results = dict[str, Result]
@@ -60,6 +62,8 @@ class Rounds:
             results: Results = {}
             for name in STEPS:
                 results[name] = self._step(current, name, results)
+                if name == TRIAL_ENDS and not current.publish:
+                    return self._end(current, "trial", str(results[name].get("refused", "")))
                 if results[name].get("refused"):
                     return self._end(current, "refused", str(results[name]["refused"]))
         except InterruptedError:

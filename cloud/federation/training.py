@@ -120,28 +120,37 @@ class Training:
         return self._folder / f"{current.number:06d}" / "aggregate.npz"
 
     def _plan(self, current: Round, base: int) -> Result:
-        regions = self._participants(current)
+        choice = self._participants(current)
         plan = {
             "base": base,
-            "participants": {str(region.node): region.name for region in regions},
-            "cases": {region.name: region.cases_train for region in regions},
+            "participants": {str(region.node): region.name for region in choice.regions},
+            "reason": choice.reason,
+            "quorum": choice.quorum,
+            "in_need": [region.name for region in choice.regions if region.is_in_need],
+            "cases": {region.name: region.cases_train for region in choice.regions},
             "deadline": self._clock() + self._rules.deadline_s,
         }
         self._registry.note_step(current.number, "train", plan)
         return plan
 
-    def _participants(self, current: Round) -> list[Any]:
-        wanted = {"minimum_regions": self._rules.minimum_regions, "minimum_cases": self._rules.minimum_cases}
+    def _participants(self, current: Round) -> participants.Choice:
+        rules = participants.Rules(
+            minimum_regions=self._rules.minimum_regions,
+            minimum_cases=self._rules.minimum_cases,
+            named=current.regions,
+            by_need=self._rules.by_need,
+            only_need=current.need,
+        )
         began = self._clock()
         patience_s = min(self._rules.deadline_s, participants.RECENT_S)
         while True:
             now = self._clock()
-            found = participants.choose(self._fleet.regions(), waited_s=now - began, now=now, **wanted)
-            if found:
+            found = participants.choose(self._fleet.regions(), rules, waited_s=now - began, now=now)
+            if found is not None:
                 return found
             if now - began > patience_s:
                 raise FederationError(
-                    f"round {current.number} has no quorum: " + participants.shortage(self._fleet.regions(), now=now, **wanted),
+                    f"round {current.number} has no quorum: " + participants.shortage(self._fleet.regions(), rules, now=now),
                     "Wait for more cases, or lower rounds.minimum_regions or rounds.minimum_cases.",
                 )
             if not self._pause(POLL_S):
@@ -150,7 +159,7 @@ class Training:
     def _prepare(self, current: Round, plan: Mapping[str, Any]) -> tuple[StreamingFedAvg, MailboxGrid, Start]:
         start = self._start(int(plan["base"]))
         names = {int(node): name for node, name in plan["participants"].items()}
-        quorum = self._rules.minimum_regions
+        quorum = int(plan.get("quorum", self._rules.minimum_regions))  # a round begun by an earlier version has none
         grid = MailboxGrid(
             self._mailbox,
             round_number=current.number,
@@ -174,17 +183,19 @@ class Training:
 
     def _wishes(self, start: Start) -> ConfigRecord:
         rules = self._rules
-        return ConfigRecord({
-            "classes": start.classes,
-            "side": start.side,
-            "turning": start.turning,
-            "steps": rules.steps,
-            "batch": rules.batch,
-            "seed": rules.seed,
-            "minimum-cases": rules.minimum_cases,
-            "replay-share": rules.replay_share,
-            "device-share": rules.device_share,
-        })
+        return ConfigRecord(
+            {
+                "classes": start.classes,
+                "side": start.side,
+                "turning": start.turning,
+                "steps": rules.steps,
+                "batch": rules.batch,
+                "seed": rules.seed,
+                "minimum-cases": rules.minimum_cases,
+                "replay-share": rules.replay_share,
+                "device-share": rules.device_share,
+            }
+        )
 
 
 def limit_of(arrays: Mapping[str, Any]) -> int:

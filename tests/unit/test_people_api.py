@@ -67,6 +67,17 @@ def test_an_operator_asks_for_a_round_and_sees_it(made: tuple[FastAPI, TokenStor
     assert client.get("/v1/rounds/9", headers=operator).status_code == 404
 
 
+def test_a_round_may_name_regions_and_be_a_trial(made: tuple[FastAPI, TokenStore, Registry]) -> None:
+    app, tokens, _ = made
+    client = TestClient(app)
+    operator = {"Authorization": "Bearer " + tokens.create(Role.OPERATOR, "bert")}
+    unknown = client.post("/v1/rounds", headers=operator, json={"regions": ["region-1"]})
+    assert (unknown.status_code, "no region region-1" in unknown.json()["error"]) == (409, True)
+    assert client.post("/v1/rounds", headers=operator, json={"regoins": []}).status_code == 422
+    asked = client.post("/v1/rounds", headers=operator, json={"publish": False, "need": True}).json()
+    assert (asked["publish"], asked["need"], asked["regions"]) == (False, True, [])
+
+
 def test_health_and_readiness_are_told_apart() -> None:
     client = TestClient(ops_app(problems=lambda: ["the round worker is not running"], gauges=lambda: {"regions": 2}))
     assert client.get("/healthz").status_code == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,41 @@ def test_only_one_round_is_open_at_a_time(database: Database) -> None:
     assert registry.round(1).reason == "no quorum"
     registry.end(1, "done", "", now=5.0)
     assert registry.round(1).state == "failed"
+
+
+def test_a_registry_of_before_there_were_wishes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(
+            "CREATE TABLE rounds (number INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',"
+            "requested_by TEXT NOT NULL, created_at REAL NOT NULL, finished_at REAL);"
+            "INSERT INTO rounds (state, requested_by, created_at) VALUES ('done', 'anna', 1.0);"
+        )
+    database = open_database(path)
+    registry = Registry(database)
+    assert (registry.round(1).publish, registry.round(1).regions) == (True, ())
+    assert registry.request_round("bert", now=2.0, regions=["region-1"], publish=False).regions == ("region-1",)
+    assert registry.open_round() == registry.round(2)
+    database.stop()
+
+
+def test_which_rounds_were_for_a_region_in_need(database: Database) -> None:
+    registry = Registry(database)
+
+    def a_round(now: float, participants: dict[str, str] | None, *, need: bool = False, publish: bool = True) -> int:
+        number = registry.request_round("test", now=now, need=need, publish=publish).number
+        registry.begin_step(number, "train", now=now)
+        if participants is not None:
+            registry.note_step(number, "train", {"participants": participants})
+        registry.end(number, "failed", "", now=now + 1)
+        return number
+
+    a_round(1.0, {"1": "region-1"})
+    mine = a_round(10.0, {"1": "region-1"})
+    a_round(20.0, {"2": "region-2"}, need=True)
+    a_round(30.0, {"1": "region-1"}, publish=False)
+    unsettled = a_round(40.0, None, need=True)
+    assert [item.number for item in registry.taught("region-1", since=5.0)] == [unsettled, mine]
 
 
 def test_steps_are_rows_that_survive_the_process(tmp_path: Path) -> None:

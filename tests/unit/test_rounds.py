@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from flwr.app import Message, MetricRecord, RecordDict
@@ -28,7 +29,7 @@ from cloud.records import Region, Round
 from cloud.registry import Registry
 from shared.errors import FederationError
 from shared.wire import bundle
-from shared.wire.reports import FleetReport, TrainReply, TrainTask
+from shared.wire.reports import DriftState, FleetReport, TrainReply, TrainTask
 
 WORKER = """
 import sys, time, threading
@@ -215,6 +216,25 @@ def test_a_step_that_is_done_is_never_run_again_and_a_refusal_publishes_nothing(
     database.stop()
 
 
+@pytest.mark.parametrize("refused", ["", "the gates refused: accuracy"])
+def test_a_trial_goes_through_the_gate_and_publishes_nothing(tmp_path: Path, refused: str) -> None:
+    database, registry = rows(tmp_path)
+    ran: list[str] = []
+
+    def step(name: str) -> Callable[[Round, Results], dict[str, object]]:
+        def act(current: Round, results: Results) -> dict[str, object]:
+            ran.append(name)
+            return {"refused": refused} if name == "gate" else {}
+
+        return act
+
+    runner = Rounds(registry, {name: step(name) for name in STEPS}, close=lambda current: None, clock=time.time)
+    ended = runner.run(registry.request_round("test", now=1.0, regions=["b", "a", "b"], publish=False))
+    assert (ended.state, ended.reason, ended.regions, ended.publish) == ("trial", refused, ("a", "b"), False)
+    assert ran[-1] == "gate"
+    database.stop()
+
+
 def test_a_defect_in_a_step_fails_the_round_instead_of_running_for_ever(tmp_path: Path) -> None:
     database, registry = rows(tmp_path)
 
@@ -237,11 +257,64 @@ def region(name: str, node: int, cases: int, seen_at: float = 100.0, learned: in
 
 def test_who_takes_part() -> None:
     regions = [region("a", 2, 100), region("b", 1, 80), region("c", 3, 5), region("d", 4, 500, seen_at=0.0)]
-    rules = {"minimum_regions": 2, "minimum_cases": 64}
-    assert participants.choose(regions, waited_s=0.0, now=100.0, **rules) == []  # c may still come
-    assert [item.name for item in participants.choose(regions, waited_s=11.0, now=100.0, **rules)] == ["b", "a"]
-    assert participants.choose(regions, waited_s=99.0, now=100.0, minimum_regions=3, minimum_cases=64) == []
-    assert "d: 500 cases, away for 100 s" in participants.shortage(regions, now=100.0, **rules)
+    rules = participants.Rules(minimum_regions=2, minimum_cases=64)
+    assert participants.choose(regions, rules, waited_s=0.0, now=100.0) is None  # c may still come
+    found = participants.choose(regions, rules, waited_s=11.0, now=100.0)
+    assert found is not None
+    assert ([item.name for item in found.regions], found.quorum) == (["b", "a"], 2)
+    more = participants.Rules(minimum_regions=3, minimum_cases=64)
+    assert participants.choose(regions, more, waited_s=99.0, now=100.0) is None
+    assert "d: 500 cases, away for 100 s" in participants.shortage(regions, rules, now=100.0)
+
+
+def alarmed(name: str, node: int, since_cases: int, *, cases: int = 500) -> Region:
+    calm = region(name, node, cases)
+    assert calm.report is not None
+    drift = DriftState(alarm=True, since=50.0, cases_since=since_cases)
+    return msgspec.structs.replace(calm, report=msgspec.structs.replace(calm.report, drift=drift))
+
+
+def names(choice: participants.Choice | None) -> list[str]:
+    return [] if choice is None else [item.name for item in choice.regions]
+
+
+def test_only_regions_in_need_are_asked_while_one_is() -> None:
+    regions = [region("a", 1, 300), alarmed("b", 2, 70), region("c", 3, 300)]
+    by_need = participants.Rules(minimum_regions=2, minimum_cases=64, by_need=True)
+    found = participants.choose(regions, by_need, waited_s=0.0, now=100.0)
+    assert found is not None
+    assert (names(found), found.quorum) == (["b"], 1)
+    assert "drift alarm: b" in found.reason
+    never = msgspec.structs.replace(by_need, by_need=False)
+    assert names(participants.choose(regions, never, waited_s=0.0, now=100.0)) == ["a", "b", "c"]
+    few = [region("a", 1, 300), alarmed("b", 2, 10), region("c", 3, 300)]
+    assert participants.choose(few, by_need, waited_s=99.0, now=100.0) is None
+    assert "b: 10 cases since its alarm" in participants.shortage(few, by_need, now=100.0)
+    calm = [region("a", 1, 300), region("c", 3, 300)]
+    assert names(participants.choose(calm, by_need, waited_s=0.0, now=100.0)) == ["a", "c"]
+    only = msgspec.structs.replace(by_need, only_need=True)
+    assert participants.choose(calm, only, waited_s=99.0, now=100.0) is None
+    assert "none" in participants.shortage(calm, only, now=100.0)
+
+
+def test_named_regions_are_asked_whoever_is_in_need() -> None:
+    regions = [region("a", 1, 300), alarmed("b", 2, 70)]
+    rules = participants.Rules(minimum_regions=2, minimum_cases=64, named=("a",), by_need=True)
+    found = participants.choose(regions, rules, waited_s=0.0, now=100.0)
+    assert found is not None
+    assert (names(found), found.quorum) == (["a"], 1)
+
+
+def test_a_round_begins_for_an_alarm_and_the_next_one_waits_longer_each_time() -> None:
+    def due(cases: int, *ended: float | None, now: float = 100.0) -> list[str]:
+        before = [Round(number=1, state="done", reason="", requested_by="", created_at=60.0, finished_at=at) for at in ended]
+        regions = [region("a", 1, 300), msgspec.structs.replace(alarmed("b", 2, cases), seen_at=now)]
+        return participants.in_need(regions, needed_cases=64, pause_s=30.0, taught=lambda name, since: before, now=now)
+
+    assert (due(63), due(64)) == ([], ["b"])
+    assert (due(500, 80.0), due(500, 70.0)) == ([], ["b"])
+    assert (due(500, 70.0, 65.0), due(500, 70.0, 65.0, now=130.0)) == ([], ["b"])
+    assert due(500, None) == []  # it still runs
 
 
 def test_a_round_begins_by_need_only() -> None:
