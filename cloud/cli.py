@@ -24,6 +24,7 @@ from cloud.registry import Registry
 from cloud.setup import initialise
 from shared import log
 from shared.access import TokenStore
+from shared.account_cli import Desk, account_app
 from shared.clock import wall
 from shared.identity.denied import Entry, read_revoked, write_revoked
 from shared.identity.names import check_label
@@ -35,6 +36,7 @@ tokens = typer.Typer(no_args_is_help=True, help="Tokens for the REST API.")
 app.add_typer(rounds, name="round")
 app.add_typer(tokens, name="token")
 app.add_typer(release_cli.app, name="release")
+app.add_typer(account_app(lambda config: _people(read(config)), default=Path("cloud.toml")), name="account")
 
 Config = Annotated[Path, typer.Option(help="The cloud's configuration file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -189,6 +191,10 @@ def create_token(
         return _print({"token": token, "role": role, "label": label})
     typer.echo(token)
     return None
+
+
+def _people(settings: Settings) -> Desk:
+    return Desk(people=settings.accounts_path, audit=settings.audit_path, url=settings.people_url)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class RegionsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PeopleSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The listener for people: TLS, bearer tokens with a role.
+    """The listener for people: TLS, pages with sign-in, and an API that also takes bearer tokens.
 
     The operator's certificate is `people.pem` with `people.key.pem` in the state folder; without them a self-signed one is made and
     its fingerprint logged.
@@ -153,6 +153,22 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def revoked_path(self) -> Path:
         """The list of revoked regions."""
         return self.state / "revoked.json"
+
+    @property
+    def accounts_path(self) -> Path:
+        """The SQLite file of accounts, invitations and sessions."""
+        return self.state / "people.db"
+
+    @property
+    def audit_path(self) -> Path:
+        """The audit log."""
+        return self.state / "audit.db"
+
+    @property
+    def people_url(self) -> str:
+        """The address of the pages for people, as far as the configuration says it."""
+        host = "localhost" if self.people.host in {"", "0.0.0.0", "::", "127.0.0.1"} else self.people.host  # noqa: S104 - compared
+        return f"https://{host}:{self.people.port}"
 
     @property
     def registry_path(self) -> Path:

@@ -87,6 +87,16 @@ class Database:
         found = self.rows(statement, arguments)
         return found[0] if found else None
 
+    def version(self) -> tuple[int, int]:
+        """Return what is another after every change of the file, by this process or another.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._lock, translated(self._path):
+            connection = self._open()
+            return int(connection.execute("PRAGMA data_version").fetchone()[0]), connection.total_changes
+
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             raise StorageError(f"the registry {self._path} is closed.")

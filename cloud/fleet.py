@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from cloud import history
 from cloud.database import Database
 from cloud.records import Region
+from cloud.timeline import happened
 from shared.errors import FederationError
 from shared.wire.reports import DeviceSummary, FleetReport
 
@@ -26,6 +28,7 @@ CREATE TABLE IF NOT EXISTS devices (
   region TEXT NOT NULL, name TEXT NOT NULL, seen_at REAL NOT NULL, summary BLOB NOT NULL, PRIMARY KEY (region, name)
 );
 """
+SCHEMA += history.SCHEMA  # a report is kept together with what happened since the last
 
 
 class Fleet:
@@ -45,10 +48,15 @@ class Fleet:
         return int(row["node"])
 
     def report(self, region: str, report: FleetReport, *, now: float) -> None:
-        """Keep what a region says of itself and its devices."""
+        """Keep what a region says of itself and its devices, and add what happened since its last report to the history."""
         self.seen(region, now=now)
         own = msgspec.structs.replace(report, devices=())
         with self._database.transaction() as connection:
+            before = {
+                row["name"]: msgspec.json.decode(row["summary"], type=DeviceSummary)
+                for row in connection.execute("SELECT name, summary FROM devices WHERE region = ?", (region,))
+            }
+            history.add(connection, region, happened(before, report), now=now)
             connection.execute("UPDATE regions SET report = ? WHERE name = ?", (msgspec.json.encode(own), region))
             connection.executemany(
                 "INSERT OR REPLACE INTO devices (region, name, seen_at, summary) VALUES (?, ?, ?, ?)",

@@ -17,28 +17,41 @@ from cloud import fleet as fleets
 from cloud import mailbox as boxes
 from cloud import registry as registries
 from cloud.blobs import Blobs
+from cloud.broadcast import Broadcast
 from cloud.config import Settings
 from cloud.database import Database
 from cloud.fleet import Fleet
+from cloud.history import History
 from cloud.machines import Machines, machines_app
 from cloud.mailbox import Mailbox
 from cloud.ops import Gauges, ops_app
-from cloud.people import describe, people_app
+from cloud.people import Desk, describe, people_app
+from cloud.picture import Picture
 from cloud.publish import Repository
 from cloud.registry import Registry
 from shared import clock, log
 from shared.access import TokenStore
+from shared.accounts import FIRST_ADMIN, AccountStore
+from shared.audit import AuditLog
 from shared.child import Child
+from shared.doors import Doors
 from shared.errors import ConfigurationError
 from shared.identity.denied import Denied
 from shared.identity.names import Peer
 from shared.identity.store import Identity
 from shared.identity.tls import people_context, server_context
 from shared.lifecycle import Part, run
+from shared.roles import Role
 from shared.serving import peer_from_scope, serve
+from shared.sessions import SessionStore
+from shared.signin import App, signin_app
+from shared.site import site
+from shared.statics import PAGES, Statics
 from shared.status import StatusServer
 
-PEOPLE_CERTIFICATE = "people_certificate"
+PEOPLE_CERTIFICATE, FIRST_ADMIN_LINK = "people_certificate", "first_admin_link"
+DASHBOARD = Path(__file__).resolve().parent / "dashboard"
+PAGE_NAMES = dict.fromkeys(("/", "/rounds", "/releases", "/alerts", "/audit", "/people"), "index.html")
 
 
 class Cloud:
@@ -62,6 +75,19 @@ class Cloud:
             log_path=settings.state / "logs" / "worker.log",
             environment={**os.environ, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"},
         )
+        self.accounts = AccountStore(settings.accounts_path)
+        self.audit = AuditLog(settings.audit_path)
+        self.picture = Picture(
+            name=settings.fleet,
+            database=self.database,
+            registry=self.registry,
+            fleet=self.fleet,
+            history=History(self.database),
+            audit=self.audit,
+            clock=clock.wall,
+        )
+        self.broadcast = Broadcast(self.picture.version, self.picture.topics)
+        self.first_admin_link = ""
         self.fingerprint = ""
         self.ports: dict[str, int] = {}
 
@@ -90,7 +116,6 @@ class Cloud:
         tls = people_context(settings.state, ["localhost", "127.0.0.1", settings.people.host], now=clock.wall())
         self.fingerprint = tls.fingerprint
         log.get("cloud").info(PEOPLE_CERTIFICATE, fingerprint=tls.fingerprint, port=settings.people.port)
-        people = people_app(registry=self.registry, fleet=self.fleet, tokens=TokenStore(token_path(settings)), clock=clock.wall)
         servers = {
             "regions": serve(
                 machines_app(machines),
@@ -99,14 +124,39 @@ class Cloud:
                 context=server_context(identity, client_tier="region"),
                 key="regions.port",
             ),
-            "people": serve(people, host=settings.people.host, port=settings.people.port, context=tls.context, key="people.port"),
+            "people": serve(self._people(), host=settings.people.host, port=settings.people.port, context=tls.context, key="people.port"),
             "ops": serve(
                 ops_app(problems=self.problems, gauges=self.gauges), host="127.0.0.1", port=settings.ops.port, context=None, key="ops.port"
             ),
         }
         self._servers = servers
         status = StatusServer(settings.status_path, self.status)
-        return [self.database, self.blobs, *servers.values(), _Bell(machines), self.worker, status]
+        return [self.database, self.blobs, *servers.values(), _Bell(machines), self.broadcast, _Welcome(self), self.worker, status]
+
+    def _people(self) -> App:
+        settings = self._settings
+        sessions = SessionStore(settings.accounts_path)
+        desk = Desk(
+            registry=self.registry,
+            fleet=self.fleet,
+            history=History(self.database),
+            picture=self.picture,
+            broadcast=self.broadcast,
+            accounts=self.accounts,
+            doors=Doors(TokenStore(token_path(settings)), sessions),
+            audit=self.audit,
+            clock=clock.wall,
+        )
+        pages = Statics([PAGES, DASHBOARD], PAGE_NAMES).load()
+        return site(people_app(desk), signin_app(self.accounts, sessions, self.audit), pages)
+
+    def welcome(self) -> None:
+        """Make and tell the first admin's one-time link, while there is no account."""
+        if not self.accounts.accounts():
+            port = self._servers["people"].port
+            url = self._settings.people_url.rpartition(":")[0]
+            self.first_admin_link = f"{url}:{port}/welcome#code={self.accounts.invite(Role.ADMIN, FIRST_ADMIN)}"
+            log.get("cloud").warning(FIRST_ADMIN_LINK, link=self.first_admin_link, lasts="one day, good once")
 
     def _peer_of(self, request: Request) -> Peer:
         return peer_from_scope(request.scope, tier="region", fleet=self._settings.fleet)
@@ -136,10 +186,26 @@ class Cloud:
             "fleet": self._settings.fleet,
             "ports": {name: server.port for name, server in self._servers.items()},
             "people_fingerprint": self.fingerprint,
+            "first_admin_link": "" if self.accounts.accounts() else self.first_admin_link,
+            "dashboards": self.broadcast.clients,
             "worker": {"pid": self.worker.pid, "restarts": self.worker.restarts},
             "rounds": [describe(item, self.registry) for item in self.registry.rounds()[:20]],
             **self.fleet.summary(),
         }
+
+
+class _Welcome:
+    """A part that tells the first admin's link once the people's listener has its port."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def start(self) -> None:
+        """Tell it."""
+        self._cloud.welcome()
+
+    def stop(self) -> None:
+        """Nothing to end."""
 
 
 class _Bell:

@@ -1,82 +1,60 @@
-"""The API for people, on its own TLS listener: bearer tokens, each with a role; OpenAPI at /openapi.json.
+"""The API for people, on its own TLS listener: bearer tokens of programs and sessions of browsers; OpenAPI at /openapi.json.
 
-Every route declares the least role it needs with `needs`, and a test walks the route table and fails on one that does not. A token
-travels in the Authorization header only, so nothing here can be done by a page of another site.
+Every route declares the least role it needs with `needs`, and a test walks the route table and fails on one that does not. What is done
+stands in the audit log under the name of who did it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import Depends, FastAPI, HTTPException, Request
-from fastapi.params import Depends as Dependency
-from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from cloud import faults
+from cloud import accounts_api, faults
+from cloud.broadcast import Broadcast
 from cloud.fleet import Fleet
+from cloud.history import History
+from cloud.needs import Check, needs, role_of
+from cloud.picture import Picture
 from cloud.records import Round
 from cloud.registry import Registry
-from shared.access import TokenStore
+from shared.accounts import AccountStore
+from shared.audit import MOST_AT_ONCE, AuditLog
 from shared.clock import Clock
-from shared.errors import AccessError, FederationError
+from shared.doors import Doors
+from shared.errors import FederationError
 from shared.roles import Grant, Role
 
-BEARER = HTTPBearer(auto_error=False, description="A token made with: terrace cloud token create")
-_bearer = Depends(BEARER)
-Check = Callable[..., Grant]
+__all__ = ["Desk", "describe", "needs", "people_app", "role_of"]
 
 
-def needs(role: Role, tokens: TokenStore) -> Check:
-    """Return a dependency that lets through whoever holds a token of at least this role, and says so to the route walk."""
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """What the routes work with."""
 
-    def check(credentials: Annotated[HTTPAuthorizationCredentials | None, _bearer]) -> Grant:
-        try:
-            if credentials is None:
-                raise AccessError("this needs a token.", "Make one with: terrace cloud token create; send it as Authorization: Bearer.")
-            grant = tokens.check(credentials.credentials)
-        except AccessError as error:
-            detail = {"error": error.message, "remedy": error.remedy}
-            raise HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"}) from None
-        grant.require(role)
-        return grant
-
-    check.role = role  # type: ignore[attr-defined]  # read by the test that walks the routes
-    return check
+    registry: Registry
+    fleet: Fleet
+    history: History
+    picture: Picture
+    broadcast: Broadcast
+    accounts: AccountStore
+    doors: Doors
+    audit: AuditLog
+    clock: Clock
 
 
-def role_of(route: Any) -> Role | None:
-    """Return the role a route declares, or None where it declares none."""
-    for dependency in [*getattr(route, "dependencies", []), *_calls(route)]:
-        call = dependency.dependency if isinstance(dependency, Dependency) else dependency
-        found = getattr(call, "role", None)
-        if isinstance(found, Role):
-            return found
-    return None
-
-
-def _calls(route: Any) -> list[Any]:
-    dependant = getattr(route, "dependant", None)
-    return [item.call for item in dependant.dependencies] if dependant is not None else []
-
-
-def people_app(*, registry: Registry, fleet: Fleet, tokens: TokenStore, clock: Clock) -> FastAPI:
+def people_app(desk: Desk) -> FastAPI:
     """Return the application."""
     app = FastAPI(title="terrace cloud", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     faults.install(app)
-    viewer, operator = needs(Role.VIEWER, tokens), needs(Role.OPERATOR, tokens)
-    _add_rounds(app, registry, fleet, viewer, operator, clock)
-
-    @app.get("/v1/fleet", dependencies=[Depends(viewer)], summary="Regions and devices as their regions report them")
-    def show_fleet() -> dict[str, Any]:
-        return fleet.summary()
-
-    @app.get("/v1/releases", dependencies=[Depends(viewer)], summary="Published releases with their lineage, newest first")
-    def list_releases(model: str | None = None) -> list[dict[str, Any]]:
-        return [msgspec.to_builtins(release) for release in registry.releases(model)]
+    viewer, operator, admin = (needs(role, desk.doors) for role in (Role.VIEWER, Role.OPERATOR, Role.ADMIN))
+    _add_rounds(app, desk, viewer, operator)
+    _add_looks(app, desk, viewer)
+    _add_events(app, desk, viewer)
+    _add_audit(app, desk, operator)
+    accounts_api.add(app, desk.accounts, desk.audit, admin)
 
     @app.get("/openapi.json", dependencies=[Depends(viewer)], include_in_schema=False)
     def schema(request: Request) -> JSONResponse:
@@ -93,16 +71,51 @@ class RoundWish(BaseModel, extra="forbid"):
     need: bool = Field(default=False, description="Only regions with a drift alarm train.")
 
 
-def _add_rounds(app: FastAPI, registry: Registry, fleet: Fleet, viewer: Check, operator: Check, clock: Clock) -> None:
+def _add_looks(app: FastAPI, desk: Desk, viewer: Check) -> None:
+    @app.get("/v1/fleet", dependencies=[Depends(viewer)], summary="Regions and devices as their regions report them")
+    def show_fleet() -> dict[str, Any]:
+        return desk.fleet.summary()
+
+    @app.get("/v1/releases", dependencies=[Depends(viewer)], summary="Published releases with their lineage, newest first")
+    def list_releases(model: str | None = None) -> list[dict[str, Any]]:
+        return [msgspec.to_builtins(release) for release in desk.registry.releases(model)]
+
+    @app.get("/v1/overview", dependencies=[Depends(viewer)], summary="Everything the dashboard shows, by topic and key")
+    def overview() -> dict[str, Any]:
+        return {"now": desk.clock(), **desk.picture.topics()}
+
+    @app.get("/v1/history", dependencies=[Depends(viewer)], summary="Accuracy, live risk, traffic and latency over the last hours")
+    def history(hours: float = Query(default=1.0, gt=0, le=1440)) -> dict[str, Any]:
+        return desk.history.read(hours, now=desk.clock())
+
+
+def _add_events(app: FastAPI, desk: Desk, viewer: Check) -> None:
+    looker: Any = Depends(viewer)
+
+    @app.get("/v1/events", summary="Server-sent events: `snapshot` first, then `change` within a second, `bye` at the end")
+    async def events(request: Request, grant: Grant = looker) -> Response:
+        headers = dict(request.headers)
+        return desk.broadcast.stream(grant.label, lambda: desk.doors.who(headers, touch=False).require(Role.VIEWER))
+
+
+def _add_audit(app: FastAPI, desk: Desk, operator: Check) -> None:
+    @app.get("/v1/audit", dependencies=[Depends(operator)], summary="What was done and by whom, newest first, with the chain's head")
+    def list_audit(limit: int = Query(default=100, ge=1, le=MOST_AT_ONCE), before: int | None = None) -> dict[str, Any]:
+        return {"head": msgspec.to_builtins(desk.audit.head()), "entries": msgspec.to_builtins(desk.audit.entries(limit, before))}
+
+
+def _add_rounds(app: FastAPI, desk: Desk, viewer: Check, operator: Check) -> None:
+    registry = desk.registry
     # a default, not an Annotated: FastAPI cannot resolve a local name in an annotation
     asker: Any = Depends(operator)
 
     @app.post("/v1/rounds", status_code=201, summary="Ask for a federated round; one may be open at a time")
     def start_round(wish: RoundWish | None = None, grant: Grant = asker) -> dict[str, Any]:
         wish = wish or RoundWish()
-        fleet.require(wish.regions)
-        asked = registry.request_round(grant.label, now=clock(), regions=wish.regions, publish=wish.publish, need=wish.need)
-        return describe(asked, registry)
+        desk.fleet.require(wish.regions)
+        item = registry.request_round(grant.label, now=desk.clock(), regions=wish.regions, publish=wish.publish, need=wish.need)
+        desk.audit.append(grant.label, "round.requested", f"round {item.number}", {"publish": wish.publish, "need": wish.need})
+        return describe(item, registry)
 
     @app.get("/v1/rounds", dependencies=[Depends(viewer)], summary="All rounds, newest first")
     def list_rounds() -> list[dict[str, Any]]:

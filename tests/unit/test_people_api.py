@@ -14,28 +14,48 @@ from starlette.routing import Route
 
 from cloud import fleet as fleets
 from cloud import registry as registries
+from cloud.broadcast import Broadcast
 from cloud.database import Database
 from cloud.fleet import Fleet
+from cloud.history import History
+from cloud.needs import role_of
 from cloud.ops import ops_app
-from cloud.people import people_app, role_of
+from cloud.people import Desk, people_app
+from cloud.picture import Picture
 from cloud.registry import Registry
 from shared.access import TokenStore
+from shared.accounts import AccountStore
+from shared.audit import AuditLog
+from shared.doors import COOKIE, Doors
+from shared.passwords import Cost
 from shared.roles import Role
+from shared.sessions import SessionStore
+
+
+def desk_of(folder: Path, database: Database, tokens: TokenStore) -> Desk:
+    registry, fleet, history, audit = Registry(database), Fleet(database), History(database), AuditLog(folder / "audit.db")
+    picture = Picture(name="demo", database=database, registry=registry, fleet=fleet, history=history, audit=audit, clock=time.time)
+    return Desk(
+        registry=registry, fleet=fleet, history=history, picture=picture, broadcast=Broadcast(picture.version, picture.topics),
+        accounts=AccountStore(folder / "people.db", cost=Cost(n=16, r=1, p=1)),
+        doors=Doors(tokens, SessionStore(folder / "people.db")), audit=audit, clock=time.time,
+    )  # fmt: skip
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[tuple[FastAPI, TokenStore, Registry]]:
     database = Database(tmp_path / "r.db", [registries.SCHEMA, fleets.SCHEMA])
     database.start()
-    tokens, registry = TokenStore(tmp_path / "tokens.db"), Registry(database)
-    yield people_app(registry=registry, fleet=Fleet(database), tokens=tokens, clock=time.time), tokens, registry
+    tokens = TokenStore(tmp_path / "tokens.db")
+    desk = desk_of(tmp_path, database, tokens)
+    yield people_app(desk), tokens, desk.registry
     database.stop()
 
 
 def test_every_route_declares_a_role(made: tuple[FastAPI, TokenStore, Registry]) -> None:
     app, _, _ = made
     routes = [route for route in app.routes if isinstance(route, Route | APIRoute)]
-    assert len(routes) >= 6
+    assert len(routes) >= 14
     assert {route.path: role_of(route) for route in routes if role_of(route) is None} == {}
     writing = {route.path: role_of(route) for route in routes if set(route.methods or ()) & {"POST", "PUT", "PATCH", "DELETE"}}
     assert all(role is not None and role >= Role.OPERATOR for role in writing.values())
@@ -83,3 +103,38 @@ def test_health_and_readiness_are_told_apart() -> None:
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503
     assert "terrace_cloud_regions 2" in client.get("/metrics").text
+
+
+def test_a_browser_uses_the_same_routes_with_a_session(made: tuple[FastAPI, TokenStore, Registry], tmp_path: Path) -> None:
+    app, _, registry = made
+    accounts, sessions = AccountStore(tmp_path / "people.db", cost=Cost(n=16, r=1, p=1)), SessionStore(tmp_path / "people.db")
+    session = sessions.open(accounts.redeem(accounts.invite(Role.OPERATOR, "bert"), "bert", "three blue herons"))
+    client, cookie = TestClient(app, base_url="https://cloud"), {"cookie": f"{COOKIE}={session.token}"}
+    assert client.get("/v1/overview", headers=cookie).json()["fleet"][""]["name"] == "demo"
+    assert client.post("/v1/rounds", headers=cookie).status_code == 403  # the page's own token is missing
+    assert client.post("/v1/rounds", headers={**cookie, "x-csrf-token": session.csrf, "origin": "https://evil"}).status_code == 403
+    made_round = client.post("/v1/rounds", headers={**cookie, "x-csrf-token": session.csrf, "origin": "https://cloud"})
+    assert (made_round.status_code, registry.rounds()[0].requested_by) == (201, "bert")
+    acts = client.get("/v1/audit", headers=cookie).json()
+    assert [(entry["who"], entry["action"], entry["subject"]) for entry in acts["entries"]] == [("bert", "round.requested", "round 1")]
+    assert acts["head"]["count"] == 1
+
+
+def test_an_admin_looks_after_people_and_nobody_else_does(made: tuple[FastAPI, TokenStore, Registry], tmp_path: Path) -> None:
+    app, tokens, _ = made
+    client = TestClient(app)
+    admin, operator = ({"Authorization": "Bearer " + tokens.create(role, role.name)} for role in (Role.ADMIN, Role.OPERATOR))
+    assert {client.get("/v1/accounts", headers=operator).status_code, client.post("/v1/invitations", headers=operator).status_code} == {403}
+    made_link = client.post("/v1/invitations", headers=admin, json={"role": "viewer", "label": "for carl"}).json()
+    accounts = AccountStore(tmp_path / "people.db", cost=Cost(n=16, r=1, p=1))
+    accounts.redeem(made_link["code"], "carl", "three blue herons")
+    accounts.redeem(accounts.invite(Role.ADMIN, "anna"), "anna", "three blue herons")
+    assert client.post("/v1/accounts/carl/role", headers=admin, json={"role": "operator"}).json()["role"] == "operator"
+    listed = client.get("/v1/accounts", headers=admin).json()
+    assert [(item["name"], item["role"]) for item in listed["accounts"]] == [("anna", "admin"), ("carl", "operator")]
+    assert client.post("/v1/accounts/carl/role", headers=admin, json={"role": "king"}).status_code == 403
+    assert client.post("/v1/invitations", headers=admin, json={"role": "viewer", "label": "x", "days": 99}).status_code == 422
+    assert client.delete("/v1/accounts/carl", headers=admin).status_code == 200
+    assert client.delete("/v1/accounts/anna", headers=admin).status_code == 403  # the last admin
+    acts = [entry["action"] for entry in client.get("/v1/audit", headers=operator).json()["entries"]]
+    assert acts == ["account.removed", "account.role", "invitation.made"]
