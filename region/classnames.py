@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from region.config import RegionSettings
@@ -10,6 +11,27 @@ from shared.errors import TerraceError
 from shared.release.card import decode_card
 
 EXPERT = "expert"
+
+
+class ClassNames:
+    """The names as of the expert that answers; read again when another one does.
+
+    Args:
+        settings: region.toml.
+        release: returns the expert's release.
+    """
+
+    def __init__(self, settings: RegionSettings, release: Callable[[], int | None]) -> None:
+        self._settings = settings
+        self._release = release
+        self._known: tuple[int | None, tuple[str, ...]] = (None, ())
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names in order of the class numbers; empty as long as there is no expert."""
+        release = self._release()
+        if self._known[0] != release or not self._known[1]:
+            self._known = (release, class_names(self._settings))
+        return self._known[1]
 
 
 def class_names(settings: RegionSettings) -> tuple[str, ...]:

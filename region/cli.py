@@ -18,6 +18,7 @@ from region.identities import identities
 from region.recount import recount
 from region.vault import Vault
 from shared import log
+from shared.account_cli import Desk, account_app
 from shared.config import load
 from shared.errors import ConfigurationError, LinkError
 from shared.identity.denied import Entry, read_revoked, write_revoked
@@ -26,6 +27,7 @@ from shared.wire import topics
 
 app = typer.Typer(no_args_is_help=True, help="Serve a region: broker, expert, vault, training, relay.")
 label_cli.add_to(app)
+app.add_typer(account_app(lambda config: _desk(load(config, RegionSettings))), name="account")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The region's configuration file, region.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -143,6 +145,12 @@ def _wait_for_revocation(path: Path, device: str, *, is_revoked: bool, within_s:
         if time.monotonic() > deadline:
             raise LinkError(f"the region at {path} runs but does not take {device} over.", "Look into its log.")
         time.sleep(0.1)
+
+
+def _desk(settings: RegionSettings) -> Desk:
+    if not settings.people.port:
+        raise ConfigurationError("this region has no page for people.", "Set port under [people].")
+    return Desk(people=settings.people_path, audit=settings.audit_path, url=settings.people.address)
 
 
 def _print(value: Any) -> None:

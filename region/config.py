@@ -47,6 +47,22 @@ class OpsSettings(Section, frozen=True, kw_only=True):
     """Port to listen on."""
 
 
+class PeopleSettings(Section, frozen=True, kw_only=True):
+    """The HTTPS listener for people: the page where cases are looked at and labelled. Pictures are shown here and nowhere else."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 0
+    """Port to listen on; 0: there is no such page."""
+    url: str = ""
+    """The page's address as people reach it, for links; empty: made of host and port."""
+
+    @property
+    def address(self) -> str:
+        """The page's address, empty when there is none."""
+        return (self.url or f"https://{self.host}:{self.port}/") if self.port else ""
+
+
 class CloudSettings(Section, frozen=True, kw_only=True):
     """The cloud.
 
@@ -140,6 +156,7 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     identity: IdentitySettings
     broker: BrokerSettings = BrokerSettings()
     machines: MachinesSettings = MachinesSettings()
+    people: PeopleSettings = PeopleSettings()
     ops: OpsSettings = OpsSettings()
     cloud: CloudSettings = CloudSettings()
     relay: RelaySettings = RelaySettings()
@@ -162,6 +179,16 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     def status_path(self) -> Path:
         """The daemon's status socket."""
         return self.state / "status.sock"
+
+    @property
+    def people_path(self) -> Path:
+        """The file of people's accounts."""
+        return self.state / "people.db"
+
+    @property
+    def audit_path(self) -> Path:
+        """The audit log."""
+        return self.state / "audit.db"
 
     @property
     def revoked_path(self) -> Path:

@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -24,6 +24,8 @@ from region import labels, schema
 from region.database import Database, count
 from region.labels import Opinion, State, Verdict
 from shared.errors import InputError
+
+Note = Callable[[str, Verdict], None]
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +65,13 @@ class Labels:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def say(self, case: int, opinion: Opinion) -> Verdict:
+    def say(self, case: int, opinion: Opinion, note: Note | None = None) -> Verdict:
         """Keep one word on a case and return what the words on it come to.
+
+        Args:
+            case: its row.
+            opinion: the word.
+            note: called with the case's token and the verdict before anything is committed; what it raises undoes the word.
 
         Raises:
             InputError: there is no such case or class.
@@ -72,7 +79,10 @@ class Labels:
             StorageError: nothing was kept.
         """
         with self._database.transaction() as connection:
-            return _say(connection, case, opinion)
+            verdict = _say(connection, case, opinion)
+            if note is not None:
+                note(token_of(connection, case), verdict)
+        return verdict
 
     def take(self, wanted: Sequence[Wanted], classes: Sequence[str], *, now: float, training_too: bool = False) -> Imported:
         """Keep a list of generated labels, all in one transaction.

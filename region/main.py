@@ -28,6 +28,7 @@ from region.keys import KeyRing
 from region.models import RegionModels
 from region.ops import ops_app
 from region.outlet import Outlet, shards_of
+from region.peopleparts import people_parts
 from region.reception import Reception
 from region.relay import Relay
 from region.replies import Replies
@@ -105,6 +106,7 @@ class Region:
             *self.workers,
             *clients,
             self._machines(),
+            *people_parts(self.settings, self.vault, lambda: self.expert.release),
             self._ops(),
             upkeep,
             StatusServer(self.settings.status_path, self.report.status),
@@ -315,6 +317,7 @@ class Region:
             workers=self.workers,
             agreement=self.agreement,
             certificate_ends=self.identity.peer.not_after,
+            people_url=self.settings.people.address,
         )
 
 

@@ -15,6 +15,7 @@ from region.broker import Broker
 from region.figures import Figures
 from region.fleet import Fleet
 from region.intake import IntakeWorker
+from region.labelling import Labels
 from region.revocation import RevocationList
 from region.vault import Vault
 from region.worker import ExpertWorker
@@ -38,6 +39,7 @@ class Report:
         workers: the intake workers.
         agreement: for live agreement and drift.
         certificate_ends: when the region's certificate expires, Unix seconds.
+        people_url: the page for people, empty when there is none.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Report:
         workers: Sequence[IntakeWorker],
         agreement: Agreement,
         certificate_ends: float,
+        people_url: str = "",
     ) -> None:
         self._name = name
         self._vault, self._broker, self._expert, self._backlog = vault, broker, expert, backlog
@@ -61,6 +64,7 @@ class Report:
         self._workers = tuple(workers)
         self._agreement = agreement
         self._certificate_ends = certificate_ends
+        self._people_url = people_url
 
     def status(self) -> dict[str, Any]:
         """Return the status as plain JSON values."""
@@ -86,6 +90,7 @@ class Report:
             "revocation_list_days_left": _days_until(self._revocations.lists.next_update),
             "certificate_days_left": _days_until(self._certificate_ends),
             "broker_restarts": self._broker.restarts,
+            "people_url": self._people_url,
             "memory_mb": memory_mb(),
         }
 
@@ -111,13 +116,15 @@ class Report:
         try:
             counters = self._vault.counters()
             parts = self._vault.parts()
+            human = Labels(self._vault.database).counts()["human"]
         except StorageError:
-            counters, parts = {}, {}
+            counters, parts, human = {}, {}, 0
         return {
             "cases_stored": counters.get("new", 0),
             "cases_answered": counters.get("answered", 0),
             "cases_train": parts.get("train", 0),
             "cases_evaluation": parts.get("evaluation", 0),
+            "cases_human": human,
         }
 
 
