@@ -46,6 +46,8 @@ def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary
         release=_count(telemetry.get("release")),
         update_state=str(telemetry.get("update_state") or "")[:256],
         update_reason=str(update.get("reason") or "")[:256],
+        update_release=_count(update.get("release")),
+        update_word=str(update.get("state") or "")[:256],
         committed=(_count(update["release"]),) if update.get("state") == "committed" else (),
         audits=msgspec.convert(list(entry.get("audits") or ())[-releases:], tuple[ReleaseAudit, ...]),
         bytes_received=_count(entry.get("bytes_received")),

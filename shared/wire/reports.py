@@ -72,6 +72,10 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     evicted: Count = 0
     connected: bool = False
     """Whether it was heard within the last seconds."""
+    update_release: Count = 0
+    """The release its last word is about."""
+    update_word: Name = ""
+    """Its last word on a release: committed, fallen_back or refused."""
 
 
 class DriftState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
