@@ -29,7 +29,6 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -54,8 +53,10 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of a release. `tolerated` and `excluded` are losses of the share of agreement (0 to 1), `false_stop` and `missed`
-    the probabilities of calling a release worse that is within `tolerated`, and sound that loses `excluded` or more.
+    """What is asked of a release.
+
+    `tolerated` and `excluded` are losses of the share of agreement (0 to 1); `false_stop` and `missed` the probabilities of calling
+    a release worse that is within `tolerated`, and sound that loses `excluded` or more; `together` as in rule 5.
     """
 
     tolerated: float = 0.03
@@ -66,8 +67,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the counts say: the loss as observed, the interval it lies in (below `low` with probability at most `false_stop`, above
-    `high` at most `missed`), audit samples of the new release, and the two decisions.
+    """What the counts say: audit samples of the new release, the loss as observed, its interval, and the two decisions.
+
+    The loss lies below `low` with probability at most `false_stop`, above `high` with probability at most `missed`.
     """
 
     audits: int = 0
@@ -83,7 +85,9 @@ def weigh(pairs: Sequence[Pair], rule: Rule) -> Evidence:
     counted = [pair for pair in pairs if pair.after]
     if not counted:
         return Evidence()
-    counts = np.array([[p.before_agreed, p.before - p.before_agreed, p.after_agreed, p.after - p.after_agreed] for p in counted], np.float64)
+    counts = np.array(
+        [[p.before_agreed, p.before - p.before_agreed, p.after_agreed, p.after - p.after_agreed] for p in counted], np.float64
+    )
     counts /= max(rule.together, 1)
     stop, passed = -np.log(rule.false_stop), -np.log(rule.missed)
     return Evidence(
@@ -124,18 +128,22 @@ def _largest(counts: Array, loss: float, *, worse: bool) -> Array:
         slope = counts[:, 0] / middle - counts[:, 1] / (1 - middle) + counts[:, 2] / other - counts[:, 3] / (1 - other)
         low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
     edge = _likelihood(counts, 0.5 * (low + high), 0.5 * (low + high) - loss)
-    untried = (counts[:, 0] + counts[:, 1] == 0) & (after + loss < 1 if worse else after + loss <= 1)
-    fits = (before - after <= loss if worse else before - after >= loss) | untried
+    if worse:
+        fits = before - after <= loss
+    else:  # a device with nothing from before may have had any share
+        fits = (before - after >= loss) | ((counts[:, 0] + counts[:, 1] == 0) & (after + loss <= 1))
     return np.where(fits, free, np.minimum(edge, free))
 
 
 def _likelihood(counts: Array, before: Array, after: Array) -> Array:
     shares = (before, 1 - before, after, 1 - after)
-    return np.sum([counts[:, index] * np.log(np.maximum(share, _EDGE)) for index, share in enumerate(shares)], axis=0)
+    terms: Array = np.array([counts[:, index] * np.log(np.maximum(share, _EDGE)) for index, share in enumerate(shares)])
+    return np.asarray(terms.sum(axis=0), np.float64)
 
 
 def _share(agreed: Array, wrong: Array) -> Array:
-    return agreed / np.maximum(agreed + wrong, _EDGE)
+    share: Array = agreed / np.maximum(agreed + wrong, _EDGE)
+    return share
 
 
 def _log_sum(rows: Array) -> Array:

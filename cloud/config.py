@@ -99,12 +99,32 @@ class FoundrySection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class RolloutSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happens to a candidate that passed its gates."""
+    """How a release that passed its gates comes to the devices: to a few first, on when they say it is good, back when not."""
 
     automatic: bool = True
-    """Name the new release in the desired state at once."""
-    cohort_share: float = 1.0
-    """Share of devices, by keyed hash, that may run it."""
+    """Begin with every release of a round by itself; otherwise an operator does: terrace cloud rollout start."""
+    canary_share: float = 0.05
+    """Share of devices, by keyed hash, that run it first; at least one device (0 to 1)."""
+    minimum_devices: int = 5
+    """Devices that must have committed it before it is widened without an operator."""
+    minimum_regions: int = 2
+    """Regions those devices must be in."""
+    ask_when_small: bool = True
+    """Ask an operator where devices or audit samples are too few to decide; otherwise go on when nothing speaks against it."""
+    deadline_s: float = 7200.0
+    """Seconds a stage may take; who has not committed the release by then counts as failed."""
+    largest_failed_share: float = 0.1
+    """More failed devices of the cohort than this halt the rollout (0 to 1)."""
+    tolerated_loss: float = 0.03
+    """Loss of agreement with the expert, against the release before, that halts nothing (0 to 1)."""
+    excluded_loss: float = 0.15
+    """Loss of agreement that audit samples must rule out before a stage is widened (0 to 1)."""
+    false_stop: float = 0.01
+    """Probability, over a whole rollout, of halting a release that loses no more than `tolerated_loss`."""
+    missed: float = 0.05
+    """Probability, over a whole rollout, of ruling out `excluded_loss` for a release that loses that much."""
+    audits_together: int = 1
+    """How many audit samples may tell the same, as pictures of one unit do; the evidence is divided by it."""
     delta_bases: int = 3
     """Deltas are made from this many earlier releases."""
 
@@ -176,6 +196,9 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.state / "registry.db"
 
 
+ROLLOUT_SHARES = ("canary_share", "largest_failed_share", "tolerated_loss", "excluded_loss", "false_stop", "missed")
+
+
 def checked(settings: Settings, name: str) -> Settings:
     """Return the settings of the file `name` when its values go together.
 
@@ -185,7 +208,7 @@ def checked(settings: Settings, name: str) -> Settings:
     shares = {
         "rounds.device_share": settings.rounds.device_share,
         "rounds.replay_share": settings.rounds.replay_share,
-        "rollout.cohort_share": settings.rollout.cohort_share,
+        **{f"rollout.{key}": getattr(settings.rollout, key) for key in ROLLOUT_SHARES},
         "foundry.largest_drop": settings.foundry.largest_drop,
     }
     for key, value in shares.items():
@@ -195,4 +218,13 @@ def checked(settings: Settings, name: str) -> Settings:
     if rounds.minimum_regions < 1 or rounds.deadline_s <= 0 or rounds.alarm_pause_s <= 0:
         keys = "rounds.minimum_regions, rounds.deadline_s and rounds.alarm_pause_s"
         raise ConfigurationError(f"{name}: {keys} must be positive.", "Correct them.")
+    _check_rollout(settings.rollout, name)
     return settings
+
+
+def _check_rollout(rules: RolloutSection, name: str) -> None:
+    if rules.tolerated_loss >= rules.excluded_loss:
+        raise ConfigurationError(f"{name}: rollout.excluded_loss must be larger than rollout.tolerated_loss.", "Correct them.")
+    if not (0.0 < rules.false_stop < 1.0 and 0.0 < rules.missed < 1.0 and rules.audits_together >= 1):
+        keys = "rollout.false_stop and rollout.missed lie between 0 and 1, rollout.audits_together is at least 1"
+        raise ConfigurationError(f"{name}: {keys}.", "Correct them.")

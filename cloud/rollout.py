@@ -1,12 +1,13 @@
-"""How a rollout goes: to a new release in growing cohorts, on when devices say it is good, back when they say it is not. Pure.
+"""The documents of a rollout and its cohorts: to a new release in growing shares of the devices, and back. Pure.
 
 Rules, in order:
 1. A new release starts with a share of the devices, by keyed hash under a fresh salt; the others keep what they had.
-2. One vote per device of the cohort: committed is for it, fallen back or refused against. At the deadline a missing vote is against.
-3. More than `largest_failed_share` of the cohort against it: halt. Halting asks nobody.
-4. All votes for it, from at least `minimum_devices` devices in `minimum_regions` regions: advance to the next share.
-   A smaller fleet asks an operator.
-5. Going back names the older release in a newer document, never below the minimum release.
+2. The first share holds at least one device; more than the share asks for only where that makes a quorum without taking more than
+   `LARGEST_CANARY` of the fleet. Every further share holds more devices than the one before; the last holds all.
+3. What others keep and what is gone back to is the last release that was meant for all, never one that was still on trial.
+4. Going back names the older release in a newer document, never below the minimum release.
+
+Not here: when to go on (verdict), where a rollout stands (rollout_states), who does it (rollouts).
 
 Example:
     >>> first = follow(None, fleet="acme", family="student", release=1, role="manual")
@@ -16,8 +17,8 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import Enum
+import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -26,39 +27,8 @@ from shared.release.desired import Desired, DesiredModel, cohort_position
 
 SHARES = (0.05, 0.25, 1.0)
 """The cohorts a rollout goes through by default."""
-AGAINST = frozenset({"fallen_back", "refused"})
-
-
-class Vote(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's last word on a release, as its region reports it: `committed`, `fallen_back` or `refused`."""
-
-    region: str
-    state: str
-
-
-class Step(Enum):
-    """What a rollout should do next."""
-
-    WAIT = "wait"
-    ADVANCE = "advance"
-    ASK = "ask"
-    HALT = "halt"
-    DONE = "done"
-
-
-class Quorum(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to advance without an operator, and what it takes to halt."""
-
-    minimum_devices: int = 5
-    minimum_regions: int = 2
-    largest_failed_share: float = 0.1
-
-
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do and why."""
-
-    step: Step
-    reason: str
+LARGEST_CANARY = 0.25
+"""Share of the devices that a first cohort may hold to make a quorum."""
 
 
 def follow(
@@ -90,8 +60,8 @@ def follow(
         role=role,
         minimum_release=old.minimum_release if old else 1,
         deltas=tuple(deltas),
-        previous=old.release if old else 0,
-        previous_role=old.role if old else "manual",
+        previous=proven(old)[0] if old else 0,
+        previous_role=proven(old)[1] if old else "manual",
         cohort_salt=salt,
         cohort_share=share if old else 1.0,
     )
@@ -137,42 +107,63 @@ def raise_minimum(before: Desired, family: str, minimum: int) -> Desired:
     return _with(before, before.fleet, family, msgspec.structs.replace(model, minimum_release=minimum, previous=previous))
 
 
-def next_share(share: float) -> float:
-    """Return the share of the next cohort."""
-    return next((one for one in SHARES if one > share), 1.0)
+def proven(model: DesiredModel) -> tuple[int, str]:
+    """Return the last release that was meant for every device, and who signed it."""
+    is_on_trial = model.cohort_share < 1.0 and model.previous >= max(1, model.minimum_release)
+    return (model.previous, model.previous_role) if is_on_trial else (model.release, model.role)
 
 
-def judge(model: DesiredModel, *, devices: Sequence[str], votes: Mapping[str, Vote], is_over: bool, quorum: Quorum) -> Judgement:
-    """Say what a rollout should do.
+def cohort(devices: Sequence[str], salt: str, share: float) -> list[str]:
+    """Return the devices, `<name>.<region>`, that may run the release, first come first."""
+    return [device for position, device in _ordered(devices, salt) if position < share]
+
+
+def opening_share(devices: Sequence[str], salt: str, share: float, *, minimum_devices: int, minimum_regions: int) -> float:
+    """Return the first cohort's share, 0 to 1 (rule 2).
 
     Args:
-        model: what is rolled out.
-        devices: every device of the fleet, `<name>.<region>`.
-        votes: by device, its last word on this release.
-        is_over: whether the deadline for votes has passed.
-        quorum: see Quorum.
+        devices: of the fleet.
+        salt: of this rollout.
+        share: of the devices that should be first.
+        minimum_devices: the quorum's devices.
+        minimum_regions: the quorum's regions.
     """
-    cohort = [device for device in devices if cohort_position(model.cohort_salt, device) < model.cohort_share]
-    if not cohort:
-        return Judgement(step=Step.ASK if is_over else Step.WAIT, reason="no device is in the cohort")
-    cast = [votes[device] for device in cohort if device in votes]
-    against = sum(vote.state in AGAINST for vote in cast)
-    missing = len(cohort) - len(cast)
-    failed = against + (missing if is_over else 0)
-    if failed > quorum.largest_failed_share * len(cohort):
-        return Judgement(step=Step.HALT, reason=f"{against} of {len(cohort)} devices are against it, {missing} are silent")
-    if missing and not is_over:
-        return Judgement(step=Step.WAIT, reason=f"{missing} of {len(cohort)} devices have not said anything yet")
-    return _advance(model, [vote.region for vote in cast if vote.state not in AGAINST], quorum)
+    ordered = _ordered(devices, salt)
+    count = max(1, math.ceil(share * len(ordered)))
+    most = max(count, int(LARGEST_CANARY * len(ordered)))
+    for wanted in range(max(count, minimum_devices), most + 1):
+        if len({device.partition(".")[2] for _, device in ordered[:wanted]}) >= minimum_regions:
+            return _share_of(ordered, wanted)
+    return _share_of(ordered, count) if ordered else share
 
 
-def _advance(model: DesiredModel, regions: Sequence[str], quorum: Quorum) -> Judgement:
-    if model.cohort_share >= 1.0:
-        return Judgement(step=Step.DONE, reason=f"{len(regions)} devices have committed it")
-    if len(regions) < quorum.minimum_devices or len(set(regions)) < quorum.minimum_regions:
-        reason = f"{len(regions)} devices in {len(set(regions))} regions are too few to go on without an operator"
-        return Judgement(step=Step.ASK, reason=reason)
-    return Judgement(step=Step.ADVANCE, reason=f"{len(regions)} devices in {len(set(regions))} regions have committed it")
+def wider_share(devices: Sequence[str], salt: str, share: float) -> float:
+    """Return the share of the next cohort, which holds more devices than this one does."""
+    ordered = _ordered(devices, salt)
+    held = sum(position < share for position, _ in ordered)
+    wanted = (math.ceil(one * len(ordered)) for one in SHARES if one > share)
+    return next((_share_of(ordered, count) for count in wanted if count > held), 1.0)
+
+
+def _ordered(devices: Sequence[str], salt: str) -> list[tuple[float, str]]:
+    return sorted((cohort_position(salt, device), device) for device in set(devices))
+
+
+def _share_of(ordered: Sequence[tuple[float, str]], count: int) -> float:
+    """Return a share that holds exactly the first `count` devices."""
+    return (ordered[count - 1][0] + ordered[count][0]) / 2 if count < len(ordered) else 1.0
+
+
+def named(before: Desired, family: str, model: DesiredModel) -> Desired:
+    """Return the desired state that says this of a family, never with a lower minimum release.
+
+    Raises:
+        TrustError: the release is below the family's minimum.
+    """
+    minimum = _model(before, family).minimum_release
+    if model.release < max(1, minimum):
+        raise TrustError(f"there is no release of {family} to go to that is not below its minimum {minimum}.")
+    return _with(before, before.fleet, family, msgspec.structs.replace(model, minimum_release=minimum))
 
 
 def _model(desired: Desired, family: str) -> DesiredModel:

@@ -18,7 +18,8 @@ import msgspec
 
 from cloud.agreement import Evidence
 from cloud.database import Database
-from cloud.rollout_states import OPEN, Event, State, after
+from cloud.rollout_record import Change, Plan, Rollout
+from cloud.rollout_states import Event, State, after
 from shared.errors import FederationError
 
 SCHEMA = """
@@ -34,61 +35,7 @@ CREATE TABLE IF NOT EXISTS rollout_history (
   who TEXT NOT NULL
 );
 """
-_IS_OPEN = "state IN ('canary', 'widening', 'asking', 'paused')"
-
-
-class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """One rollout. `previous` is what devices outside the cohort run and what is gone back to; `origin` says what asked for it; the
-    stage began at `stage_at`. Times in Unix seconds, `share` 0 to 1; `votes` and `evidence` are as last seen.
-    """
-
-    id: int
-    model: str
-    release: int
-    role: str
-    previous: int
-    previous_role: str
-    salt: str
-    share: float
-    state: State
-    reason: str
-    origin: str
-    started_at: float
-    stage_at: float
-    changed_at: float
-    revision: int
-    published: int
-    evidence: Evidence
-    votes: dict[str, str]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it may still change."""
-        return self.state in OPEN
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a rollout's history: its state and share from `at` on, why, and who did it (`terrace` for its own steps)."""
-
-    at: float
-    state: str
-    share: float
-    reason: str
-    who: str
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollout that is to begin."""
-
-    model: str
-    release: int
-    role: str
-    previous: int
-    previous_role: str
-    salt: str
-    share: float
-    origin: str
-    reason: str
+_OPEN = "SELECT * FROM rollouts WHERE state IN ('canary', 'widening', 'asking', 'paused') ORDER BY id"
 
 
 class RolloutBook:
@@ -104,11 +51,12 @@ class RolloutBook:
     def begin(self, plan: Plan, *, who: str, now: float) -> Rollout:
         """Open a rollout; one of the same model that is still open ends as aborted."""
         with self._database.transaction() as connection:
-            open_row = connection.execute(f"SELECT * FROM rollouts WHERE model = ? AND {_IS_OPEN}", (plan.model,)).fetchone()
-            if open_row is not None:
+            for open_row in [row for row in connection.execute(_OPEN).fetchall() if row["model"] == plan.model]:
                 word = f"{plan.model} {plan.release} is rolled out in its place"
                 _change(connection, _rollout(open_row), Event.ABORT, open_row["share"], word, who=who, now=now)
-                connection.execute("UPDATE rollouts SET published = revision WHERE id = ?", (open_row["id"],))  # the new one's document covers it
+                connection.execute(
+                    "UPDATE rollouts SET published = revision WHERE id = ?", (open_row["id"],)
+                )  # the new one's document covers it
             values = {**msgspec.to_builtins(plan), "state": State.CANARY.value, "now": now}
             cursor = connection.execute(
                 """INSERT INTO rollouts (model, release, role, previous, previous_role, salt, share, state, reason, origin,
@@ -173,7 +121,7 @@ class RolloutBook:
 
     def open(self, model: str | None = None) -> list[Rollout]:
         """Return the open rollouts, of one family or of all."""
-        found = [_rollout(row) for row in self._database.rows(f"SELECT * FROM rollouts WHERE {_IS_OPEN} ORDER BY id")]
+        found = [_rollout(row) for row in self._database.rows(_OPEN)]
         return [item for item in found if model in (None, item.model)]
 
     def of(self, model: str, release: int, origin: str) -> Rollout | None:

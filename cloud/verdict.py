@@ -22,6 +22,7 @@ from cloud.agreement import Evidence
 from cloud.rollout_states import Event, State
 from shared.wire.reports import DeviceSummary
 
+
 class Vote(Enum):
     """A device's last word on a release."""
 
@@ -86,9 +87,7 @@ def judge(
     return _all_voted(share, votes, evidence, is_over=is_over, quorum=quorum, excluded=excluded)
 
 
-def _all_voted(
-    share: float, votes: Mapping[str, Vote], evidence: Evidence, *, is_over: bool, quorum: Quorum, excluded: float
-) -> Judgement:
+def _all_voted(share: float, votes: Mapping[str, Vote], evidence: Evidence, *, is_over: bool, quorum: Quorum, excluded: float) -> Judgement:
     committed = [device for device, vote in votes.items() if vote is Vote.COMMITTED]
     regions = {device.partition(".")[2] for device in committed}
     words = f"{len(committed)} of {len(votes)} devices in {_regions(regions)} have committed it"

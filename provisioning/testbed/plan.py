@@ -16,7 +16,7 @@ import msgspec
 FLEET = "demo"
 SMALL_FLEET_NOTE = (
     "small-fleet values: 1 region is a quorum, rounds start at 16 cases, one device may give all of a round's data, "
-    "devices look for releases every 2 s, every device is in the first cohort"
+    "devices look for releases every 2 s, a release is tried on 1 device and goes on within 20 s where nothing speaks against it"
 )
 
 
@@ -133,6 +133,13 @@ def cloud_settings(plan: Plan, ports: Ports, root: Path) -> dict[str, Any]:
             "batch": 32,
         },
         "foundry": {"distil_steps": plan.training_steps // 2, "minimum_held_out": plan.minimum_cases},
+        "rollout": {
+            "minimum_devices": 1,
+            "minimum_regions": 1,
+            "ask_when_small": False,
+            "deadline_s": 20.0,
+            "excluded_loss": 0.3,
+        },
     }
 
 
