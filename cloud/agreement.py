@@ -28,6 +28,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -89,7 +90,7 @@ def weigh(pairs: Sequence[Pair], rule: Rule) -> Evidence:
         [[p.before_agreed, p.before - p.before_agreed, p.after_agreed, p.after - p.after_agreed] for p in counted], np.float64
     )
     counts /= max(rule.together, 1)
-    stop, passed = -np.log(rule.false_stop), -np.log(rule.missed)
+    stop, passed = -math.log(rule.false_stop), -math.log(rule.missed)
     return Evidence(
         audits=sum(pair.after for pair in counted),
         loss=round(_observed(counted), 4),
@@ -128,10 +129,8 @@ def _largest(counts: Array, loss: float, *, worse: bool) -> Array:
         slope = counts[:, 0] / middle - counts[:, 1] / (1 - middle) + counts[:, 2] / other - counts[:, 3] / (1 - other)
         low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
     edge = _likelihood(counts, 0.5 * (low + high), 0.5 * (low + high) - loss)
-    if worse:
-        fits = before - after <= loss
-    else:  # a device with nothing from before may have had any share
-        fits = (before - after >= loss) | ((counts[:, 0] + counts[:, 1] == 0) & (after + loss <= 1))
+    untried = (counts[:, 0] + counts[:, 1] == 0) & (after + loss <= 1)  # with nothing from before any share may have been
+    fits = before - after <= loss if worse else (before - after >= loss) | untried
     return np.where(fits, free, np.minimum(edge, free))
 
 

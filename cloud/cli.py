@@ -14,14 +14,15 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cloud import release_cli
+from cloud import release_cli, rollout_cli
 from cloud.config import Settings
 from cloud.configfile import read
 from cloud.fleet import Fleet
-from cloud.main import open_registry, serve_cloud, token_path
+from cloud.main import serve_cloud, token_path
 from cloud.people import describe
 from cloud.registry import Registry
 from cloud.setup import initialise
+from cloud.tables import open_registry
 from shared import log
 from shared.access import TokenStore
 from shared.account_cli import Desk, account_app
@@ -37,6 +38,7 @@ app.add_typer(rounds, name="round")
 app.add_typer(tokens, name="token")
 app.add_typer(release_cli.app, name="release")
 app.add_typer(account_app(lambda config: _people(read(config)), default=Path("cloud.toml")), name="account")
+app.add_typer(rollout_cli.app, name="rollout")
 
 Config = Annotated[Path, typer.Option(help="The cloud's configuration file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

@@ -13,13 +13,10 @@ from typing import Any
 
 from fastapi import Request
 
-from cloud import fleet as fleets
-from cloud import mailbox as boxes
-from cloud import registry as registries
+from cloud import rollout_record
 from cloud.blobs import Blobs
 from cloud.broadcast import Broadcast
 from cloud.config import Settings
-from cloud.database import Database
 from cloud.fleet import Fleet
 from cloud.history import History
 from cloud.machines import Machines, machines_app
@@ -29,6 +26,9 @@ from cloud.people import Desk, describe, people_app
 from cloud.picture import Picture
 from cloud.publish import Repository
 from cloud.registry import Registry
+from cloud.rollout_book import RolloutBook
+from cloud.rollouts import Rollouts
+from cloud.tables import open_registry
 from shared import clock, log
 from shared.access import TokenStore
 from shared.accounts import FIRST_ADMIN, AccountStore
@@ -69,6 +69,10 @@ class Cloud:
         self.registry = Registry(self.database)
         self.fleet = Fleet(self.database)
         self.mailbox = Mailbox(self.database, self.blobs)
+        self.book = RolloutBook(self.database)
+        self.audit = AuditLog(settings.audit_path)
+        repository = Repository(settings.repository_folder, settings.repository.keys)
+        self.rollouts = Rollouts(settings, book=self.book, fleet=self.fleet, repository=repository, audit=self.audit)
         self.worker = Child(
             "worker",
             [sys.executable, "-m", "cloud.federation", "--config", str(config)],
@@ -77,6 +81,9 @@ class Cloud:
         )
         self.accounts = AccountStore(settings.accounts_path)
         self.audit = AuditLog(settings.audit_path)
+        self.book = RolloutBook(self.database)
+        repository = Repository(settings.repository_folder, settings.repository.keys)
+        self.rollouts = Rollouts(settings, book=self.book, fleet=self.fleet, repository=repository, audit=self.audit)
         self.picture = Picture(
             name=settings.fleet,
             database=self.database,
@@ -85,6 +92,7 @@ class Cloud:
             history=History(self.database),
             audit=self.audit,
             clock=clock.wall,
+            rollouts=self._described,
         )
         self.broadcast = Broadcast(self.picture.version, self.picture.topics)
         self.first_admin_link = ""
@@ -131,7 +139,20 @@ class Cloud:
         }
         self._servers = servers
         status = StatusServer(settings.status_path, self.status)
-        return [self.database, self.blobs, *servers.values(), _Bell(machines), self.broadcast, _Welcome(self), self.worker, status]
+        return [
+            self.database,
+            self.blobs,
+            *servers.values(),
+            _Bell(machines),
+            self.broadcast,
+            _Welcome(self),
+            self.worker,
+            self.rollouts,
+            status,
+        ]
+
+    def _described(self) -> list[dict[str, Any]]:
+        return [rollout_record.describe(item, self.book.history(item.id)) for item in self.book.rollouts(20)]
 
     def _people(self) -> App:
         settings = self._settings
@@ -145,6 +166,8 @@ class Cloud:
             accounts=self.accounts,
             doors=Doors(TokenStore(token_path(settings)), sessions),
             audit=self.audit,
+            rollouts=self.rollouts,
+            book=self.book,
             clock=clock.wall,
         )
         pages = Statics([PAGES, DASHBOARD], PAGE_NAMES).load()
@@ -190,6 +213,7 @@ class Cloud:
             "dashboards": self.broadcast.clients,
             "worker": {"pid": self.worker.pid, "restarts": self.worker.restarts},
             "rounds": [describe(item, self.registry) for item in self.registry.rounds()[:20]],
+            "rollouts": self._described(),
             **self.fleet.summary(),
         }
 
@@ -220,11 +244,6 @@ class _Bell:
     def stop(self) -> None:
         """End the long polls."""
         self._machines.is_stopping.set()
-
-
-def open_registry(settings: Settings) -> Database:
-    """Return the cloud's database with everyone's tables, not yet started."""
-    return Database(settings.registry_path, [registries.SCHEMA, fleets.SCHEMA, boxes.SCHEMA])
 
 
 def token_path(settings: Settings) -> Path:

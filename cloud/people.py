@@ -21,6 +21,9 @@ from cloud.needs import Check, needs, role_of
 from cloud.picture import Picture
 from cloud.records import Round
 from cloud.registry import Registry
+from cloud.rollout_api import add_rollouts
+from cloud.rollout_book import RolloutBook
+from cloud.rollouts import Rollouts
 from shared.accounts import AccountStore
 from shared.audit import MOST_AT_ONCE, AuditLog
 from shared.clock import Clock
@@ -42,6 +45,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     accounts: AccountStore
     doors: Doors
     audit: AuditLog
+    rollouts: Rollouts
+    book: RolloutBook
     clock: Clock
 
 
@@ -54,6 +59,7 @@ def people_app(desk: Desk) -> FastAPI:
     _add_looks(app, desk, viewer)
     _add_events(app, desk, viewer)
     _add_audit(app, desk, operator)
+    add_rollouts(app, rollouts=desk.rollouts, book=desk.book, viewer=viewer, operator=operator)
     accounts_api.add(app, desk.accounts, desk.audit, admin)
 
     @app.get("/openapi.json", dependencies=[Depends(viewer)], include_in_schema=False)

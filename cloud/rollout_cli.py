@@ -23,6 +23,7 @@ from cloud.rollout_record import Rollout, describe
 from cloud.rollout_states import Event
 from cloud.rollouts import FAMILY, Rollouts
 from cloud.tables import open_registry
+from shared.audit import AuditLog
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: a release reaches a few devices first, then all, or is taken back.")
 Config = Annotated[Path, typer.Option("--config", help="The cloud's configuration file.", show_default=True)]
@@ -113,7 +114,7 @@ def _open(path: Path) -> Iterator[tuple[RolloutBook, Rollouts]]:
     try:
         book = RolloutBook(database)
         repository = Repository(settings.repository_folder, settings.repository.keys)
-        yield book, Rollouts(settings, book=book, fleet=Fleet(database), repository=repository)
+        yield book, Rollouts(settings, book=book, fleet=Fleet(database), repository=repository, audit=AuditLog(settings.audit_path))
     finally:
         database.stop()
 

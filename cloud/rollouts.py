@@ -15,12 +15,9 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
-
 
 from cloud import agreement, rollout, verdict
-from cloud.agreement import Pair, Rule
+from cloud.agreement import Rule
 from cloud.config import RolloutSection, Settings
 from cloud.fleet import Fleet
 from cloud.publish import Repository
@@ -29,6 +26,7 @@ from cloud.rollout_record import Plan, Rollout, document, identity, pair
 from cloud.rollout_states import Event
 from cloud.verdict import Quorum
 from shared import log
+from shared.audit import AuditLog
 from shared.clock import Clock, monotonic, wall
 from shared.errors import FederationError, InputError, TrustError
 from shared.release.card import target_path
@@ -40,13 +38,7 @@ TICK_S, SHARE_OF_TIME = 0.5, 10.0
 """Seconds between looks; with a very large fleet ten times what a look takes."""
 AWAY_S = 120.0
 """A device that nobody had heard of for so long when the rollout began has no vote until it is heard again."""
-BEGAN, CHANGED, PUBLISHED, FAILED = "rollout_began", "rollout_changed", "desired_state_published", "rollout_look_failed"
-Note = Callable[[str, str, str, Mapping[str, Any]], None]
-
-
-def note_nothing(who: str, action: str, subject: str, detail: Mapping[str, Any]) -> None:
-    """Keep no record of an act: for processes without an audit log."""
-    del who, action, subject, detail
+CHANGED, PUBLISHED, FAILED = "rollout_changed", "desired_state_published", "rollout_look_failed"
 
 
 class Rollouts:
@@ -57,12 +49,12 @@ class Rollouts:
         book: the rows.
         fleet: the devices as last reported.
         repository: where the desired state is published.
+        audit: keeps every change and who made it.
         clock: wall time.
-        note: keeps every change: who, action, subject, detail.
     """
 
     def __init__(
-        self, settings: Settings, *, book: RolloutBook, fleet: Fleet, repository: Repository, clock: Clock = wall, note: Note = note_nothing
+        self, settings: Settings, *, book: RolloutBook, fleet: Fleet, repository: Repository, audit: AuditLog, clock: Clock = wall
     ) -> None:
         self._fleet_name = settings.fleet
         self._rules: RolloutSection = settings.rollout
@@ -70,7 +62,7 @@ class Rollouts:
         self._fleet = fleet
         self._repository = repository
         self._clock = clock
-        self._note = note
+        self._audit = audit
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollouts", daemon=True)
         self._logger = log.get("rollouts")
@@ -85,7 +77,7 @@ class Rollouts:
         if self._thread.is_alive():
             self._thread.join(timeout=30)
 
-    def begin(self, release: int, *, who: str, origin: str = "", reason: str = "", model: str = FAMILY) -> Rollout:
+    def begin(self, release: int, *, who: str, origin: str = "", reason: str = "", model: str = FAMILY, role: str = "") -> Rollout:
         """Begin to roll a published release out; an open rollout of the family ends in its favour.
 
         Args:
@@ -94,6 +86,7 @@ class Rollouts:
             origin: what asked for it; the same origin asking again gets the same rollout.
             reason: why, for people.
             model: the family; only students answer for themselves.
+            role: who must have signed it, where that matters.
 
         Raises:
             InputError: the release is not published, or the family is not one that devices judge.
@@ -103,7 +96,7 @@ class Rollouts:
         if origin and (known := self._book.of(model, release, origin)) is not None:
             self._settle_later()
             return known
-        role = self._role(model, release)
+        role = self._role(model, release, role)
         desired = self._repository.desired(self._fleet_name)
         if desired is None or model not in desired.models:
             raise FederationError(f"the fleet has no {model} yet.", "Run: terrace cloud init --models DIR.")
@@ -119,8 +112,8 @@ class Rollouts:
             origin=origin, reason=reason or f"{model} {release} is tried before all devices get it",
         )  # fmt: skip
         begun = self._book.begin(plan, who=who, now=self._clock())
-        self._tell(BEGAN, begun, who)
         self._settle_later()
+        self._tell("rollout.begin", begun, who)
         return begun
 
     def act(self, number: int, event: Event, *, who: str, reason: str = "") -> Rollout:
@@ -137,8 +130,8 @@ class Rollouts:
             share = self._wider(current)
         words = reason or f"{event.value} by {who}"
         changed = self._book.change(number, event, reason=words, who=who, now=self._clock(), share=share)
-        self._tell(CHANGED, changed, who)
         self._settle_later()
+        self._tell(f"rollout.{event.value}", changed, who)
         return changed
 
     def look(self) -> None:
@@ -189,7 +182,9 @@ class Rollouts:
             changed = self._book.change(
                 current.id, judgement.event, reason=judgement.reason, who=ITSELF, now=now, share=share, revision=current.revision
             )
-            self._tell(CHANGED, changed, ITSELF)
+            if changed.revision != current.revision:
+                self.settle()
+                self._tell(f"rollout.{judgement.event.value}", changed, ITSELF)
 
     def _run(self) -> None:
         told, took = "", 0.0
@@ -224,12 +219,15 @@ class Rollouts:
         devices = [name for name, _ in self._devices(current.started_at)]
         return rollout.wider_share(devices, current.salt, current.share)
 
-    def _role(self, model: str, release: int) -> str:
+    def _role(self, model: str, release: int, wanted: str) -> str:
         if model != FAMILY:
             raise InputError(f"{model} is not rolled out in steps: no device could judge it.", "See: terrace cloud release rollout.")
         role = self._repository.releases(model).get(release)
-        if role is None:
-            raise InputError(f"there is no release {release} of {model}.", "`terrace cloud release list` shows what is published.")
+        if role is None or wanted not in ("", role):
+            raise InputError(
+                f"there is no {wanted or 'published'} release {release} of {model}.",
+                "`terrace cloud release list` shows what is published.",
+            )
         return role
 
     def _deltas(self, current: Rollout) -> tuple[int, ...]:
@@ -258,7 +256,7 @@ class Rollouts:
             together=rules.audits_together,
         )
 
-    def _tell(self, event: str, current: Rollout, who: str) -> None:
+    def _tell(self, action: str, current: Rollout, who: str) -> None:
         detail = {"release": current.release, "state": current.state.value, "share": round(current.share, 6), "reason": current.reason}
-        self._logger.info(event, rollout=current.id, who=who, **detail)
-        self._note(who, event, f"rollout {current.id}", detail)
+        self._logger.info(CHANGED, rollout=current.id, who=who, **detail)
+        self._audit.append(who, action, f"rollout {current.id}", {**detail, "reason": current.reason[:500]})

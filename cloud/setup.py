@@ -13,10 +13,11 @@ import msgspec
 
 from cloud.config import Settings
 from cloud.imports import Imports, Model, find
-from cloud.main import open_registry, token_path
+from cloud.main import token_path
 from cloud.publish import Repository
 from cloud.records import Release
 from cloud.registry import Registry
+from cloud.tables import open_registry
 from shared import durable
 from shared.access import TokenStore
 from shared.clock import wall

@@ -14,13 +14,9 @@ from typing import Annotated
 
 import typer
 
-from cloud import fleet as fleets
-from cloud import mailbox as boxes
-from cloud import registry as registries
 from cloud.blobs import Blobs
 from cloud.config import Settings
 from cloud.configfile import read
-from cloud.database import Database
 from cloud.federation import flower, participants, seedset
 from cloud.federation.releasing import Releasing
 from cloud.federation.rounds import Rounds
@@ -30,7 +26,11 @@ from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
 from cloud.publish import Repository
 from cloud.registry import Registry
+from cloud.rollout_book import RolloutBook
+from cloud.rollouts import Rollouts
+from cloud.tables import open_registry
 from shared import clock, log
+from shared.audit import AuditLog
 from shared.errors import TerraceError
 
 POLL_S = 0.3
@@ -52,13 +52,20 @@ class RoundWorker:
         self._settings = settings
         self._pause = pause
         self._is_prepared, self._prepare_at = False, 0.0
-        self.database = Database(settings.registry_path, [registries.SCHEMA, fleets.SCHEMA, boxes.SCHEMA])
+        self.database = open_registry(settings)
         self.blobs = Blobs(settings.state / "blobs")
         self._registry = Registry(self.database)
         self._fleet = Fleet(self.database)
         self._repository = Repository(settings.repository_folder, settings.repository.keys)
         mailbox = Mailbox(self.database, self.blobs)
         self._workshop = Workshop(settings)
+        rollouts = Rollouts(
+            settings,
+            book=RolloutBook(self.database),
+            fleet=self._fleet,
+            repository=self._repository,
+            audit=AuditLog(settings.audit_path),
+        )
         self._releasing = Releasing(
             settings,
             registry=self._registry,
@@ -66,6 +73,7 @@ class RoundWorker:
             mailbox=mailbox,
             repository=self._repository,
             foundry=self._workshop,
+            rollouts=rollouts,
             pause=pause,
         )
         self._training = Training(

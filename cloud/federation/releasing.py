@@ -6,7 +6,6 @@ written whole, a release number is taken when the candidate is made and used onc
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from cloud.mailbox import Mailbox
 from cloud.publish import Repository
 from cloud.records import Release, Round
 from cloud.registry import Registry
+from cloud.rollouts import Rollouts
 from shared import durable, log
 from shared.clock import Clock
 from shared.errors import FederationError, StorageError
@@ -49,6 +49,7 @@ class Releasing:
         mailbox: how candidates travel.
         repository: the TUF repository.
         foundry: distils, quantises, gates.
+        rollouts: bring a published release to the devices.
         clock: wall time.
         pause: waits for so many seconds; False when the process is to stop.
     """
@@ -62,6 +63,7 @@ class Releasing:
         mailbox: Mailbox,
         repository: Repository,
         foundry: Foundry,
+        rollouts: Rollouts,
         clock: Clock = time.time,
         pause: Pause,
     ) -> None:
@@ -71,11 +73,12 @@ class Releasing:
         self._mailbox = mailbox
         self._repository = repository
         self._foundry = foundry
+        self._rollouts = rollouts
         self._clock = clock
         self._pause = pause
 
     def desired_student(self) -> int:
-        """Return the release of the student that the fleet should run now.
+        """Return the newest student that is meant for every device; one that is still on trial teaches nothing.
 
         Raises:
             FederationError: there is none.
@@ -83,7 +86,7 @@ class Releasing:
         desired = self._repository.desired(self._settings.fleet)
         if desired is None or STUDENT not in desired.models:
             raise FederationError("the fleet has no student yet.", "Import the first one: terrace cloud init --models DIR.")
-        return desired.models[STUDENT].release
+        return rollout.proven(desired.models[STUDENT])[0]
 
     def current(self, release: int) -> Current:
         """Return a student with its files.
@@ -198,9 +201,7 @@ class Releasing:
             {"model": STUDENT, "release": release, "onnx_sha256": candidate.card.onnx_sha256, "passed": True, "checks": checks}, Evidence
         )
         bases = sorted(number for number in self._repository.releases(STUDENT) if number < release)[-self._settings.rollout.delta_bases :]
-        published = self._repository.add_release(
-            STUDENT, "auto", release, candidate.onnx, card, bases, gates=encode_evidence(evidence)
-        )
+        published = self._repository.add_release(STUDENT, "auto", release, candidate.onnx, card, bases, gates=encode_evidence(evidence))
         durable.write(self.weights(release), (self.folder(current) / "student.npz").read_bytes(), mode=0o600)
         lineage = {"contributions": results["aggregate"]["contributions"], "distil": results["distil"]["figures"], "gate": results["gate"]}
         self._registry.add_release(
@@ -219,28 +220,13 @@ class Releasing:
         return {"release": release, "full_bytes": published.full_bytes, "delta_bytes": deltas}
 
     def rollout(self, current: Round, results: Results) -> Result:
-        """Name the release in the desired state, or leave that to an operator."""
-        del current
+        """Hand the release over to a rollout, or leave that to an operator."""
         release = int(results["publish"]["release"])
         if not self._settings.rollout.automatic:
-            return {"waits": "an operator rolls it out: terrace cloud release rollout."}
-        before = self._repository.desired(self._settings.fleet)
-        if before is None:
-            raise FederationError("the fleet has no desired state.", "Run: terrace cloud init --models DIR.")
-        if before.models[STUDENT].release == release:
-            return {"version": before.version}
-        desired = rollout.follow(
-            before,
-            fleet=before.fleet,
-            family=STUDENT,
-            release=release,
-            role="auto",
-            deltas=tuple(int(base) for base in results["publish"]["delta_bytes"]),
-            salt=secrets.token_hex(16),
-            share=self._settings.rollout.cohort_share,
-        )
-        self._repository.set_desired(desired)
-        return {"version": desired.version, "release": release}
+            return {"waits": f"an operator rolls it out: terrace cloud rollout start {release}"}
+        origin = f"round {current.number}"
+        begun = self._rollouts.begin(release, who=origin, origin=origin, reason=f"student {release} has passed the gates of {origin}")
+        return {"rollout": begun.id, "release": release}
 
     def close(self, current: Round) -> None:
         """Delete what only the round needed: updates, candidate blobs, and the weights before they were a release."""

@@ -7,7 +7,7 @@
     evaluate   regions count how candidate and current student do on their held-out cases
     gate       pooled counts and seed set: may it be published
     publish    into the release repository, signed by a process of its own, with deltas
-    rollout    named in the desired state
+    rollout    handed over: to a few devices first (cloud.rollouts)
 
 A step may be run again as long as its row is not done, so every step must come to the same when it is begun twice. A refusal by the
 gates ends the round as `refused`, an error as `failed` with its reason; both are final, nothing of the round is published. A round that is

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
+from cloud import rollout_states
 from edge import swap
 from shared.link import session
 
@@ -29,6 +30,7 @@ DIAGRAMS = {
     "delivery": drawn(session.DELIVERY, session.Delivery.WAITING),
     "reply": drawn(session.REPLY, session.Reply.NONE),
     "update": swap.diagram(),
+    "rollout": drawn(rollout_states.TABLE, rollout_states.State.CANARY),
 }
 
 

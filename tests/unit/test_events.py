@@ -18,6 +18,7 @@ import pytest
 from cloud import broadcast as broadcasting
 from cloud import fleet as fleets
 from cloud import registry as registries
+from cloud import rollout_book
 from cloud.broadcast import Broadcast
 from cloud.database import Database
 from cloud.overview import change
@@ -37,7 +38,7 @@ DEADLINE_S = 8.0
 @pytest.fixture
 def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.setattr(broadcasting, "CHECK_S", 0.5)
-    database = Database(tmp_path / "r.db", [registries.SCHEMA, fleets.SCHEMA])
+    database = Database(tmp_path / "r.db", [registries.SCHEMA, fleets.SCHEMA, rollout_book.SCHEMA])
     database.start()
     tokens = TokenStore(tmp_path / "tokens.db")
     desk = desk_of(tmp_path, database, tokens)

@@ -12,9 +12,9 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from starlette.routing import Route
 
-from cloud import fleet as fleets
-from cloud import registry as registries
 from cloud.broadcast import Broadcast
+from cloud.config import Settings
+from cloud.configfile import read
 from cloud.database import Database
 from cloud.fleet import Fleet
 from cloud.history import History
@@ -22,7 +22,11 @@ from cloud.needs import role_of
 from cloud.ops import ops_app
 from cloud.people import Desk, people_app
 from cloud.picture import Picture
+from cloud.publish import Repository
 from cloud.registry import Registry
+from cloud.rollout_book import RolloutBook
+from cloud.rollouts import Rollouts
+from cloud.tables import open_registry
 from shared.access import TokenStore
 from shared.accounts import AccountStore
 from shared.audit import AuditLog
@@ -32,19 +36,29 @@ from shared.roles import Role
 from shared.sessions import SessionStore
 
 
+def settings_in(folder: Path) -> Settings:
+    (folder / "cloud.toml").write_text(
+        'fleet = "acme"\nstate = "state"\nidentity.folder = "i"\nregions.port = 1\npeople.port = 2\nrepository.keys = "keys"\n'
+    )
+    return read(folder / "cloud.toml")
+
+
 def desk_of(folder: Path, database: Database, tokens: TokenStore) -> Desk:
+    settings, book = settings_in(folder), RolloutBook(database)
     registry, fleet, history, audit = Registry(database), Fleet(database), History(database), AuditLog(folder / "audit.db")
     picture = Picture(name="demo", database=database, registry=registry, fleet=fleet, history=history, audit=audit, clock=time.time)
+    repository = Repository(settings.repository_folder, settings.repository.keys)
+    rollouts = Rollouts(settings, book=book, fleet=fleet, repository=repository, audit=audit)
     return Desk(
         registry=registry, fleet=fleet, history=history, picture=picture, broadcast=Broadcast(picture.version, picture.topics),
         accounts=AccountStore(folder / "people.db", cost=Cost(n=16, r=1, p=1)),
-        doors=Doors(tokens, SessionStore(folder / "people.db")), audit=audit, clock=time.time,
+        doors=Doors(tokens, SessionStore(folder / "people.db")), audit=audit, rollouts=rollouts, book=book, clock=time.time,
     )  # fmt: skip
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[tuple[FastAPI, TokenStore, Registry]]:
-    database = Database(tmp_path / "r.db", [registries.SCHEMA, fleets.SCHEMA])
+    database = open_registry(settings_in(tmp_path))
     database.start()
     tokens = TokenStore(tmp_path / "tokens.db")
     desk = desk_of(tmp_path, database, tokens)

@@ -1,19 +1,23 @@
-"""Rollouts: growing cohorts, votes, halting and going back; and the operator's commands over a real repository."""
+"""A rollout's documents and cohorts, what its votes lead to, and the operator's commands over a real repository."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from cloud import inspection, rollout
+from cloud import inspection, rollout, verdict
+from cloud.agreement import Evidence
 from cloud.publish import Repository
 from cloud.release_cli import app
-from cloud.rollout import Quorum, Step, Vote
+from cloud.rollout_states import ACTS, OPEN, TABLE, Event, State
+from cloud.verdict import Quorum, Vote
 from shared.errors import InputError, TrustError
 from shared.release.desired import Desired, DesiredModel, wanted
+from shared.wire.reports import DeviceSummary
 from tests.unit import releases
 
 FIRST, SECOND = releases.model(1), releases.model(1, moved=0.01)
@@ -30,9 +34,23 @@ def cohort(desired: Desired) -> list[str]:
     return [device for device, choice in chosen.items() if choice is not None and choice.release == 2]
 
 
-def judge(desired: Desired, states: dict[str, str], *, is_over: bool = False, quorum: Quorum | None = None) -> Step:
-    votes = {device: Vote(region=device.split(".")[1], state=state) for device, state in states.items()}
-    return rollout.judge(desired.models["student"], devices=FLEET, votes=votes, is_over=is_over, quorum=quorum or Quorum()).step
+def judge(
+    words: list[str],
+    *,
+    state: State = State.CANARY,
+    share: float = 0.25,
+    is_over: bool = False,
+    evidence: Evidence | None = None,
+    **quorum: object,
+) -> Event | None:
+    votes = {f"edge-{number}.region-{number % 2}": Vote(word) for number, word in enumerate(words)}
+    found = verdict.judge(state, share, votes, evidence or SOUND, is_over=is_over, quorum=msgspec.convert(quorum, Quorum), excluded=0.15)
+    assert found.reason
+    return found.event
+
+
+SOUND, WORSE, UNSURE = Evidence(audits=90, sound=True), Evidence(audits=40, loss=0.3, worse=True), Evidence(audits=9)
+GOOD = ["committed"] * 6
 
 
 def test_a_cohort_only_grows() -> None:
@@ -44,41 +62,91 @@ def test_a_cohort_only_grows() -> None:
         rollout.widen(before, "student", 0.2)
 
 
-def test_all_for_it_advances() -> None:
-    desired = started()
-    good = dict.fromkeys(cohort(desired), "committed")
-    assert judge(desired, good) is Step.ADVANCE
-    assert judge(rollout.widen(desired, "student", 1.0), dict.fromkeys(FLEET, "committed")) is Step.DONE
-    assert [rollout.next_share(share) for share in (0.0, 0.05, 0.25, 1.0)] == [0.05, 0.25, 1.0, 1.0]
+def test_the_first_cohort_holds_at_least_one_device_and_a_quorum_where_the_fleet_is_large_enough() -> None:
+    quorum = {"minimum_devices": 5, "minimum_regions": 2}
+    for salt in "abcdefgh":
+        few, many = FLEET[:4], [f"edge-{n}.region-{n % 2}" for n in range(1000)]
+        small = rollout.opening_share(few, salt, 0.05, **quorum)
+        assert len(rollout.cohort(few, salt, small)) == 1
+        first = rollout.cohort(FLEET, salt, rollout.opening_share(FLEET, salt, 0.05, **quorum))
+        assert 5 <= len(first) <= 10
+        assert len({device.split(".")[1] for device in first}) == 2
+        assert len(rollout.cohort(many, salt, rollout.opening_share(many, salt, 0.05, **quorum))) == 50
+        second = rollout.wider_share(few, salt, small)
+        assert second == 1.0
+        assert len(rollout.cohort(FLEET, salt, rollout.wider_share(FLEET, salt, 0.05))) == 10
+    assert rollout.opening_share([], "a", 0.05, **quorum) == 0.05
+    assert rollout.wider_share([], "a", 0.05) == 1.0
+
+
+def test_what_is_still_on_trial_is_never_gone_back_to() -> None:
+    on_trial = started(0.25)
+    after = rollout.follow(on_trial, fleet="acme", family="student", release=3, role="auto", salt="t", share=0.1).models["student"]
+    assert (after.previous, after.previous_role) == (1, "manual")
+    assert rollout.proven(rollout.widen(on_trial, "student", 1.0).models["student"]) == (2, "auto")
+
+
+def test_all_for_it_and_a_loss_ruled_out_widens_and_ends() -> None:
+    assert judge(GOOD) is Event.WIDEN
+    assert judge(GOOD, state=State.WIDENING, share=1.0) is Event.FINISH
+    assert judge(GOOD, evidence=UNSURE) is None
+    assert judge([*GOOD, "probation"]) is None
 
 
 def test_silence_waits_and_then_counts_against() -> None:
-    desired = started()
-    some = dict.fromkeys(cohort(desired)[:3], "committed")
-    assert judge(desired, some) is Step.WAIT
-    assert judge(desired, some, is_over=True) is Step.HALT
+    some = [*GOOD, "waiting"]
+    assert judge(some) is None
+    assert judge(some, is_over=True) is Event.HALT
+    assert judge(["committed"] * 19 + ["probation"], is_over=True) is Event.WIDEN
 
 
 @pytest.mark.parametrize("word", ["fallen_back", "refused"])
-def test_words_against_halt_at_once(word: str) -> None:
-    desired = started()
-    assert judge(desired, dict.fromkeys(cohort(desired)[:2], word)) is Step.HALT
+@pytest.mark.parametrize("state", OPEN)
+def test_words_against_halt_at_once(word: str, state: State) -> None:
+    assert judge(["waiting"] * 5 + [word], state=state) is Event.HALT
 
 
-def test_votes_from_outside_the_cohort_count_nothing() -> None:
-    desired = started()
-    outside = [device for device in FLEET if device not in cohort(desired)]
-    assert judge(desired, dict.fromkeys(outside, "fallen_back")) is Step.WAIT
+@pytest.mark.parametrize("state", OPEN)
+def test_a_worse_release_halts_before_any_vote_and_asks_nobody(state: State) -> None:
+    assert judge(["probation"], state=state, evidence=WORSE) is Event.HALT
+    assert judge(GOOD, state=state, evidence=WORSE, is_over=True) is Event.HALT
 
 
 def test_a_small_fleet_asks_an_operator() -> None:
-    desired = started()
-    good = dict.fromkeys(cohort(desired), "committed")
-    assert judge(desired, good, quorum=Quorum(minimum_devices=99)) is Step.ASK
-    assert judge(desired, good, quorum=Quorum(minimum_regions=3)) is Step.ASK
-    nobody = started(0.0)
-    assert judge(nobody, {}) is Step.WAIT
-    assert judge(nobody, {}, is_over=True) is Step.ASK
+    assert judge(GOOD, minimum_devices=99) is Event.ASK
+    assert judge(GOOD, minimum_regions=3) is Event.ASK
+    assert judge(GOOD, minimum_regions=3, ask_when_small=False) is Event.WIDEN
+    assert judge(GOOD, minimum_devices=99, state=State.ASKING) is None
+    assert judge([]) is None
+    assert judge([], is_over=True) is Event.ASK
+
+
+def test_too_few_audit_samples_ask_at_the_deadline() -> None:
+    assert judge(GOOD, evidence=UNSURE, is_over=True) is Event.ASK
+    assert judge(GOOD, evidence=UNSURE, is_over=True, ask_when_small=False) is Event.WIDEN
+    assert judge(GOOD, evidence=UNSURE, is_over=True, share=1.0, state=State.WIDENING) is Event.FINISH
+
+
+def test_a_device_s_last_word_is_its_vote() -> None:
+    said = DeviceSummary(name="edge-1.region-1", seen_at=1.0)
+    cases = (
+        ({"release": 1}, Vote.WAITING),
+        ({"release": 2, "committed": (1,), "update_release": 1, "update_word": "committed"}, Vote.PROBATION),
+        ({"release": 2, "committed": (1, 2), "update_release": 2, "update_word": "committed"}, Vote.COMMITTED),
+        ({"release": 1, "update_release": 2, "update_word": "fallen_back"}, Vote.FALLEN_BACK),
+        ({"release": 1, "update_release": 7, "update_word": "refused"}, Vote.WAITING),
+    )
+    for fields, vote in cases:
+        assert verdict.vote_of(msgspec.structs.replace(said, **fields), 2) is vote
+
+
+def test_every_open_rollout_can_be_halted_aborted_and_promoted_and_a_closed_one_stays() -> None:
+    closed = set(State) - set(OPEN)
+    assert not [state for state, _ in TABLE if state in closed]
+    assert set(TABLE.values()) == set(State) - {State.CANARY}
+    for event in (Event.HALT, Event.ABORT, Event.PROMOTE):
+        assert all((state, event) in TABLE for state in OPEN)
+    assert set(ACTS) < set(Event)
 
 
 def test_going_back_is_a_newer_document() -> None:

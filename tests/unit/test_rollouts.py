@@ -1,0 +1,369 @@
+"""Rollouts over a real repository and registry, with a fleet that reports: good releases reach everyone, bad ones only canaries."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from cloud.cli import app as commands
+from cloud.config import RolloutSection, Settings
+from cloud.configfile import read
+from cloud.fleet import Fleet
+from cloud.people import people_app
+from cloud.publish import Repository
+from cloud.rollout_book import RolloutBook
+from cloud.rollout_record import Rollout
+from cloud.rollout_states import Event, State
+from cloud.rollouts import Rollouts
+from cloud.tables import open_registry
+from shared.access import TokenStore
+from shared.audit import AuditLog
+from shared.errors import FederationError, InputError
+from shared.release.desired import DesiredModel, wanted
+from shared.roles import Role
+from shared.wire.reports import DeviceSummary, FleetReport, ReleaseAudit
+from tests.unit import releases
+from tests.unit.test_people_api import desk_of
+
+NOW = 1_800_000_000.0
+SMALL = {"minimum_devices": 1, "minimum_regions": 1, "excluded_loss": 0.3, "deadline_s": 60.0}
+DEVICES = [f"edge-{number}.region-{region}" for region in (1, 2) for number in (1, 2)]
+
+
+class World:
+    """The cloud's files, and four devices that do what the desired state says and report it."""
+
+    def __init__(self, root: Path, **rules: Any) -> None:
+        self.root, self.now = root, NOW
+        config = root / "cloud.toml"
+        lines = "".join(f"{key} = {str(value).lower()}\n" for key, value in {**SMALL, **rules}.items())
+        text = '[identity]\nfolder = "id"\n[repository]\nkeys = "keys"\n[regions]\nport = 1\n[people]\nport = 2\n[rollout]\n'
+        config.write_text(f'fleet = "acme"\nstate = "state"\n{text}{lines}')
+        self.settings: Settings = read(config)
+        self.database = open_registry(self.settings)
+        self.database.start()
+        self.book, self.fleet = RolloutBook(self.database), Fleet(self.database)
+        self.audit = AuditLog(self.settings.audit_path)
+        self.rollouts = self.runner()
+        self.share = dict.fromkeys((1, 2, 3), 0.93)
+        self.counts: dict[tuple[str, int], list[int]] = {(device, 1): [200, 186] for device in DEVICES}
+        self.ran: dict[int, set[str]] = {}
+        self.falls_back: set[int] = set()
+        self.silent: set[str] = set()
+
+    def publish(self) -> None:
+        repository = Repository.create(self.settings.repository_folder, self.settings.repository.keys)
+        for number, moved in ((1, 0.0), (2, 0.01), (3, 0.02)):
+            releases.add(repository, self.root, releases.model(1, moved=moved), number, bases=(1,) if number > 1 else ())
+        releases.desire(repository, 1)
+
+    @property
+    def repository(self) -> Repository:
+        return Repository(self.settings.repository_folder, self.settings.repository.keys)
+
+    def runner(self) -> Rollouts:
+        return Rollouts(
+            self.settings, book=self.book, fleet=self.fleet, repository=self.repository, audit=self.audit, clock=lambda: self.now
+        )
+
+    def desired(self) -> DesiredModel:
+        found = self.repository.desired("acme")
+        assert found is not None
+        return found.models["student"]
+
+    def live(self, seconds: float = 5.0, audits: int = 10) -> None:
+        """Let the devices follow the desired state, answer audit samples, and their regions report."""
+        self.now += seconds
+        model = self.desired()
+        for region in ("region-1", "region-2"):
+            here = [device for device in DEVICES if device.endswith(region) and device not in self.silent]
+            report = FleetReport(
+                at=self.now, cases_stored=0, cases_answered=0, cases_train=0, cases_evaluation=0,
+                devices=tuple(self._summary(device, model, audits) for device in here),
+            )  # fmt: skip
+            self.fleet.report(region, report, now=self.now)
+
+    def _summary(self, device: str, model: DesiredModel, audits: int) -> DeviceSummary:
+        choice = wanted(model, device)
+        release = choice.release if choice else 1
+        self.ran.setdefault(release, set()).add(device)
+        word = "committed"
+        if release in self.falls_back:
+            word, update, release = "fallen_back", release, 1
+        else:
+            update = release
+        count = self.counts.setdefault((device, release), [0, 0])
+        count[0] += audits
+        count[1] = round(count[0] * self.share[release])
+        return DeviceSummary(
+            name=device, seen_at=self.now, release=release, update_release=update, update_word=word,
+            committed=(release,) if word == "committed" else (),
+            audits=tuple(
+                ReleaseAudit(release=number, audited=n, agreed=k, kept=0, kept_wrong=0)
+                for (name, number), (n, k) in self.counts.items()
+                if name == device
+            ),
+        )  # fmt: skip
+
+    def until(self, *states: State, steps: int = 60) -> Rollout:
+        for _ in range(steps):
+            self.live()
+            self.rollouts.look()
+            if (found := self.book.rollouts()[0]).state in states:
+                return found
+        raise AssertionError(f"still {self.book.rollouts()[0]}")
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    made: list[World] = []
+
+    def build(**rules: Any) -> World:
+        world = World(tmp_path, **rules)
+        world.publish()
+        world.live()
+        made.append(world)
+        return world
+
+    yield build
+    for world in made:
+        world.database.stop()
+
+
+def test_a_good_release_goes_from_one_device_to_all(make: Callable[..., World]) -> None:
+    world = make()
+    begun = world.rollouts.begin(2, who="anna", reason="a try")
+    model = world.desired()
+    assert (model.release, model.previous, model.deltas) == (2, 1, (1,))
+    world.live()
+    assert len(world.ran[2]) == 1
+    done = world.until(State.DONE)
+    assert world.ran[2] == set(DEVICES)
+    assert (done.share, world.desired().cohort_share) == (1.0, 1.0)
+    assert set(done.votes.values()) == {"committed"}
+    assert done.evidence.high < 0.3
+    states = [change.state for change in world.book.history(begun.id)]
+    assert states == ["canary", "widening", "done"]
+    assert [entry.who for entry in reversed(world.audit.entries())] == ["anna", "terrace", "terrace"]
+
+
+def test_a_worse_release_is_halted_while_only_a_canary_had_it(make: Callable[..., World]) -> None:
+    world = make()
+    world.share[2] = 0.63
+    world.rollouts.begin(2, who="anna")
+    halted = world.until(State.HALTED)
+    assert len(world.ran[2]) == 1
+    assert halted.evidence.audits <= 80
+    assert "points less often than the release before" in halted.reason
+    back = world.desired()
+    assert (back.release, back.cohort_share, back.previous) == (1, 1.0, 0)
+    world.live()
+    assert all(device.release == 1 for _, device in world.fleet.devices())
+    with pytest.raises(FederationError, match="halted takes no promote"):
+        world.rollouts.act(halted.id, Event.PROMOTE, who="anna")
+
+
+def test_a_device_that_falls_back_or_says_nothing_halts(make: Callable[..., World]) -> None:
+    world = make()
+    world.falls_back = {2}
+    first = world.rollouts.begin(2, who="anna")
+    assert "1 of 1 devices took it back" in world.until(State.HALTED).reason
+    world.rollouts.begin(3, who="anna")
+    assert world.book.rollout(first.id).state is State.HALTED
+    canary = [device for device in DEVICES if (choice := wanted(world.desired(), device)) and choice.release == 3]
+    world.silent = set(canary)
+    halted = world.until(State.HALTED)
+    assert "1 have not committed it in time" in halted.reason
+    assert halted.changed_at - halted.started_at > SMALL["deadline_s"]
+
+
+def test_a_fleet_too_small_asks_and_an_operator_promotes(make: Callable[..., World]) -> None:
+    world = make(minimum_devices=5, minimum_regions=2)
+    begun = world.rollouts.begin(2, who="anna")
+    asking = world.until(State.ASKING)
+    assert "going on without an operator takes 5 in 2 regions" in asking.reason
+    assert len(world.ran[2]) == 1
+    world.rollouts.act(begun.id, Event.PROMOTE, who="bert", reason="looks good")
+    assert world.until(State.DONE).share == 1.0
+    assert ("bert", "looks good") in [(change.who, change.reason) for change in world.book.history(begun.id)]
+
+
+def test_a_worse_release_is_halted_also_when_paused_or_promoted_by_mistake(make: Callable[..., World]) -> None:
+    world = make(minimum_devices=5)
+    world.share[2] = 0.63
+    begun = world.rollouts.begin(2, who="anna")
+    world.rollouts.act(begun.id, Event.PAUSE, who="anna")
+    with pytest.raises(FederationError, match="paused takes no pause"):
+        world.rollouts.act(begun.id, Event.PAUSE, who="anna")
+    assert world.until(State.HALTED).evidence.worse
+    assert world.desired().release == 1
+
+
+def test_pause_holds_the_share_resume_goes_on_and_abort_takes_back(make: Callable[..., World]) -> None:
+    world = make()
+    begun = world.rollouts.begin(2, who="anna")
+    world.rollouts.act(begun.id, Event.PAUSE, who="anna")
+    for _ in range(30):
+        world.live()
+        world.rollouts.look()
+    assert len(world.ran[2]) == 1
+    assert world.rollouts.act(begun.id, Event.RESUME, who="anna").state is State.WIDENING
+    assert world.until(State.WIDENING).share == 1.0
+    world.rollouts.act(begun.id, Event.ABORT, who="anna", reason="second thoughts")
+    assert world.desired().release == 1
+
+
+def test_a_newer_release_takes_the_place_of_one_on_trial(make: Callable[..., World]) -> None:
+    world = make()
+    first = world.rollouts.begin(2, who="round 1", origin="round 1")
+    assert world.rollouts.begin(2, who="round 1", origin="round 1").id == first.id  # a resumed round hands it over again
+    second = world.rollouts.begin(3, who="round 2", origin="round 2")
+    assert world.book.rollout(first.id).state is State.ABORTED
+    assert (world.desired().release, world.desired().previous, second.previous) == (3, 1, 1)
+    world.until(State.DONE)
+    with pytest.raises(FederationError, match="already"):
+        world.rollouts.begin(3, who="anna")
+    with pytest.raises(InputError, match="no published release 9"):
+        world.rollouts.begin(9, who="anna")
+    with pytest.raises(InputError, match="no auto release 2"):
+        world.rollouts.begin(2, who="anna", role="auto")
+
+
+def test_what_was_decided_but_not_published_is_published_after_a_crash(make: Callable[..., World]) -> None:
+    world = make()
+    begun = world.rollouts.begin(2, who="anna")
+    changed = world.book.change(begun.id, Event.HALT, reason="r", who="terrace", now=world.now)  # and then the daemon dies
+    assert (world.desired().release, changed.published) == (2, 1)
+    again = world.runner()
+    again.look()
+    version = (world.repository.desired("acme") or releases.desire(world.repository, 1)).version
+    assert world.desired().release == 1
+    with world.database.transaction() as connection:  # or it dies after publishing, before the mark
+        connection.execute("UPDATE rollouts SET published = 1")
+    again.look()
+    after = world.repository.desired("acme")
+    assert after is not None
+    assert after.version == version
+    assert world.book.pending() == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from cloud.configfile import read
+from cloud.fleet import Fleet
+from cloud.publish import Repository
+from cloud.rollout_book import RolloutBook
+from cloud.rollouts import Rollouts
+from cloud.tables import open_registry
+from shared.audit import AuditLog
+settings = read(Path(sys.argv[1]))
+database = open_registry(settings)
+database.start()
+repository = Repository(settings.repository_folder, settings.repository.keys)
+rollouts = Rollouts(settings, book=RolloutBook(database), fleet=Fleet(database), repository=repository,
+                    audit=AuditLog(settings.audit_path), clock=lambda: float(sys.argv[2]))
+rollouts.start()
+print("looking", flush=True)
+rollouts._thread.join()
+"""
+
+
+def test_a_runner_killed_with_9_in_the_middle_goes_on(make: Callable[..., World]) -> None:
+    """The runner is a process here; the registry and the repository are all that is left of it."""
+    world = make()
+
+    def started() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(world.root / "cloud.toml"), str(world.now)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "looking\n"
+        return process
+
+    def passes(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < end, world.book.rollouts()
+            world.live(0.0, 2)
+            time.sleep(0.05)
+
+    world.rollouts.begin(2, who="anna")
+    first = started()
+    passes(lambda: world.book.rollouts()[0].evidence.audits > 0)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    world.live(1.0, 40)
+    second = started()
+    try:
+        passes(lambda: world.book.rollouts()[0].state is State.DONE)
+    finally:
+        second.kill()
+        second.wait()
+    assert world.ran[2] == set(DEVICES)
+    assert [change.state for change in world.book.history(1)] == ["canary", "widening", "done"]
+
+
+def test_people_see_rollouts_and_only_operators_act(make: Callable[..., World]) -> None:
+    world = make()
+    tokens = TokenStore(world.root / "tokens.db")
+    (world.root / "desk").mkdir()
+    desk = desk_of(world.root / "desk", world.database, tokens)
+    client = TestClient(people_app(msgspec.structs.replace(desk, rollouts=world.rollouts, book=world.book)))
+    viewer = {"Authorization": "Bearer " + tokens.create(Role.VIEWER, "vera")}
+    operator = {"Authorization": "Bearer " + tokens.create(Role.OPERATOR, "otto")}
+    body = {"model": "student", "release": 2, "role": "manual", "reason": "for the line"}
+    assert client.post("/v1/rollouts", json=body, headers=viewer).status_code == 403
+    begun = client.post("/v1/rollouts", json=body, headers=operator)
+    assert (begun.status_code, begun.json()["state"]) == (201, "canary")
+    assert client.post("/v1/rollouts", json={"release": 77}, headers=operator).status_code == 400
+    assert client.post("/v1/rollouts/1/pause", json={"reason": "lunch"}, headers=viewer).status_code == 403
+    assert client.post("/v1/rollouts/1/pause", json={"reason": "lunch"}, headers=operator).json()["state"] == "paused"
+    assert client.post("/v1/rollouts/1/pause", json={"reason": ""}, headers=operator).status_code == 409
+    assert client.post("/v1/rollouts/1/resume", headers=operator).json()["state"] == "widening"
+    assert client.post("/v1/rollouts/1/sing", json={}, headers=operator).status_code == 400
+    assert client.post("/v1/rollouts/8/abort", json={}, headers=operator).status_code == 404
+    world.live()
+    world.rollouts.look()
+    shown = client.get("/v1/rollouts", headers=viewer).json()[0]
+    assert [(change["who"], change["reason"]) for change in shown["history"][:2]] == [("otto", "for the line"), ("otto", "lunch")]
+    assert set(shown) >= {"id", "model", "release", "previous", "state", "share", "reason", "cohort", "votes", "evidence", "started_at"}
+    assert "salt" not in shown
+    assert shown["evidence"]["audits"] == 10
+    assert client.get("/v1/rollouts/1", headers=viewer).json()["votes"] == {shown["cohort"][0]: "committed"}
+
+
+def test_the_owner_does_the_same_by_commands(make: Callable[..., World]) -> None:
+    world = make()
+
+    def command(*words: str) -> str:
+        result = CliRunner().invoke(commands, ["rollout", *words, "--config", str(world.root / "cloud.toml")], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "No rollout yet" in command("list")
+    world.live(time.time() - world.now)
+    assert '"state": "canary"' in command("start", "2", "--reason", "by hand", "--json")
+    assert "paused" in command("pause", "1")
+    assert "widening" in command("resume", "1")
+    assert "100%" in command("promote", "1")
+    assert "aborted" in command("abort", "1", "--reason", "enough")
+    assert "enough" in command("show", "1")
+    assert msgspec.json.decode(command("list", "--json"))[0]["state"] == "aborted"
+    assert world.desired().release == 1
+
+
+def test_the_defaults_are_those_of_the_trust_page() -> None:
+    rules = RolloutSection()
+    assert (rules.minimum_devices, rules.minimum_regions, rules.false_stop) == (5, 2, 0.01)
