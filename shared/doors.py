@@ -2,7 +2,8 @@
 
 Rules, in order:
 1. A bearer token in the Authorization header, where there is one, is all that counts: browsers do not send it by themselves.
-2. Else the cookie `__Host-terrace`. What it asks for is believed to come from our own pages only when
+2. Else the cookie `__Host-terrace`, with the port where the address has one: browsers share cookies between the ports of a host, and
+   signing in to a region's page must not sign out of the cloud's beside it. What it asks for is believed to come from our own pages only when
    - the Origin, where the browser sends one, is the host it asked, and
    - a write carries the session's own token in X-CSRF-Token.
 
@@ -98,6 +99,12 @@ class Doors:
         return found
 
 
+def cookie_name(headers: Mapping[str, str]) -> str:
+    """Return the name of the session's cookie at the address that was asked."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}-{port}" if port.isdigit() else COOKIE
+
+
 def cookie_of(headers: Mapping[str, str]) -> str:
     """Return the session's token from the cookies.
 
@@ -105,9 +112,10 @@ def cookie_of(headers: Mapping[str, str]) -> str:
         AccessError: there is none.
     """
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        jar = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
-        morsel = None
+        jar = SimpleCookie()
+    morsel = jar.get(cookie_name(headers)) or jar.get(COOKIE)
     if morsel is None or not morsel.value:
         raise AccessError("this needs a sign-in or a token.", "Sign in, or send a token as Authorization: Bearer.")
     return morsel.value

@@ -22,7 +22,7 @@ import msgspec
 
 from shared import log
 from shared.accounts import Account, AccountStore
-from shared.doors import COOKIE, Doors, cookie_of, require_same_origin
+from shared.doors import Doors, cookie_name, cookie_of, require_same_origin
 from shared.errors import AccessError, ProtocolError, StorageError, TerraceError
 from shared.passwords import checked_name
 from shared.sessions import LIFETIME_S, SessionStore
@@ -136,32 +136,32 @@ class _Desk:
         except AccessError:
             self._audit.append("nobody", "session.refused", _possible(said.name))
             raise
-        return self._open(account, "session.opened")
+        return self._open(headers, account, "session.opened")
 
     def _sign_out(self, headers: Mapping[str, str], body: bytes) -> _Answer:
         del body
         grant = self._doors.grant(headers, "DELETE")
         self._sessions.close(cookie_of(headers))
         self._audit.append(grant.label, "session.closed", grant.label)
-        return _Answer(status=204, cookie=f"{COOKIE}=; {_ATTRIBUTES}; Max-Age=0")
+        return _Answer(status=204, cookie=f"{cookie_name(headers)}=; {_ATTRIBUTES}; Max-Age=0")
 
     def _redeem(self, headers: Mapping[str, str], body: bytes) -> _Answer:
         said = _parse(headers, body, Redemption)
         account = self._accounts.redeem(said.code, said.name, said.password)
         self._audit.append(account.name, "account.made", account.name, {"role": account.role.name.lower()})
-        return self._open(account, "session.opened")
+        return self._open(headers, account, "session.opened")
 
     def _change(self, headers: Mapping[str, str], body: bytes) -> _Answer:
         said = _parse(headers, body, Change)
         grant = self._doors.grant(headers, "POST")
         self._accounts.change_password(grant.label, said.old, said.new)
         self._audit.append(grant.label, "password.changed", grant.label)
-        return self._open(self._accounts.check(grant.label, said.new), "session.opened")
+        return self._open(headers, self._accounts.check(grant.label, said.new), "session.opened")
 
-    def _open(self, account: Account, action: str) -> _Answer:
+    def _open(self, headers: Mapping[str, str], account: Account, action: str) -> _Answer:
         session = self._sessions.open(account)
         self._audit.append(account.name, action, account.name)
-        cookie = f"{COOKIE}={session.token}; {_ATTRIBUTES}; Max-Age={LIFETIME_S:.0f}"
+        cookie = f"{cookie_name(headers)}={session.token}; {_ATTRIBUTES}; Max-Age={LIFETIME_S:.0f}"
         return msgspec.structs.replace(self._welcome(session.token), cookie=cookie)
 
     def _welcome(self, token: str) -> _Answer:
