@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import Request
 
 from cloud import rollout_record
+from cloud.alertboard import AlertBoard
 from cloud.blobs import Blobs
 from cloud.broadcast import Broadcast
 from cloud.config import Settings
@@ -69,10 +70,6 @@ class Cloud:
         self.registry = Registry(self.database)
         self.fleet = Fleet(self.database)
         self.mailbox = Mailbox(self.database, self.blobs)
-        self.book = RolloutBook(self.database)
-        self.audit = AuditLog(settings.audit_path)
-        repository = Repository(settings.repository_folder, settings.repository.keys)
-        self.rollouts = Rollouts(settings, book=self.book, fleet=self.fleet, repository=repository, audit=self.audit)
         self.worker = Child(
             "worker",
             [sys.executable, "-m", "cloud.federation", "--config", str(config)],
@@ -84,6 +81,8 @@ class Cloud:
         self.book = RolloutBook(self.database)
         repository = Repository(settings.repository_folder, settings.repository.keys)
         self.rollouts = Rollouts(settings, book=self.book, fleet=self.fleet, repository=repository, audit=self.audit)
+        self.certificates: dict[str, float] = {}
+        self.board = AlertBoard(registry=self.registry, fleet=self.fleet, book=self.book, certificates=self.certificates, clock=clock.wall)
         self.picture = Picture(
             name=settings.fleet,
             database=self.database,
@@ -93,6 +92,7 @@ class Cloud:
             audit=self.audit,
             clock=clock.wall,
             rollouts=self._described,
+            alerts=self.board.alerts,
         )
         self.broadcast = Broadcast(self.picture.version, self.picture.topics)
         self.first_admin_link = ""
@@ -112,6 +112,7 @@ class Cloud:
                 f"there is no release repository in {settings.repository_folder}.", "Run first: terrace cloud init --models DIR --config …"
             )
         identity = Identity.load(settings.identity.folder)
+        self.certificates["the cloud"] = identity.peer.not_after
         machines = Machines(
             mailbox=self.mailbox,
             fleet=self.fleet,
@@ -168,6 +169,7 @@ class Cloud:
             audit=self.audit,
             rollouts=self.rollouts,
             book=self.book,
+            board=self.board,
             clock=clock.wall,
         )
         pages = Statics([PAGES, DASHBOARD], PAGE_NAMES).load()

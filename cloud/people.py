@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from cloud import accounts_api, faults
+from cloud.alertboard import AlertBoard
 from cloud.broadcast import Broadcast
 from cloud.fleet import Fleet
 from cloud.history import History
@@ -47,6 +48,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditLog
     rollouts: Rollouts
     book: RolloutBook
+    board: AlertBoard
     clock: Clock
 
 
@@ -85,6 +87,10 @@ def _add_looks(app: FastAPI, desk: Desk, viewer: Check) -> None:
     @app.get("/v1/releases", dependencies=[Depends(viewer)], summary="Published releases with their lineage, newest first")
     def list_releases(model: str | None = None) -> list[dict[str, Any]]:
         return [msgspec.to_builtins(release) for release in desk.registry.releases(model)]
+
+    @app.get("/v1/alerts", dependencies=[Depends(viewer)], summary="What should be looked at now, the worst first")
+    def list_alerts() -> list[dict[str, Any]]:
+        return desk.board.alerts()
 
     @app.get("/v1/overview", dependencies=[Depends(viewer)], summary="Everything the dashboard shows, by topic and key")
     def overview() -> dict[str, Any]:

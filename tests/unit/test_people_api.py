@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from starlette.routing import Route
 
+from cloud.alertboard import AlertBoard
 from cloud.broadcast import Broadcast
 from cloud.config import Settings
 from cloud.configfile import read
@@ -49,10 +50,11 @@ def desk_of(folder: Path, database: Database, tokens: TokenStore) -> Desk:
     picture = Picture(name="demo", database=database, registry=registry, fleet=fleet, history=history, audit=audit, clock=time.time)
     repository = Repository(settings.repository_folder, settings.repository.keys)
     rollouts = Rollouts(settings, book=book, fleet=fleet, repository=repository, audit=audit)
+    board = AlertBoard(registry=registry, fleet=fleet, book=book, certificates={"the cloud": 1.0}, clock=time.time)
     return Desk(
         registry=registry, fleet=fleet, history=history, picture=picture, broadcast=Broadcast(picture.version, picture.topics),
         accounts=AccountStore(folder / "people.db", cost=Cost(n=16, r=1, p=1)),
-        doors=Doors(tokens, SessionStore(folder / "people.db")), audit=audit, rollouts=rollouts, book=book, clock=time.time,
+        doors=Doors(tokens, SessionStore(folder / "people.db")), audit=audit, rollouts=rollouts, book=book, board=board, clock=time.time,
     )  # fmt: skip
 
 
@@ -84,6 +86,9 @@ def test_no_token_no_answer_and_a_viewer_cannot_start_a_round(made: tuple[FastAP
     viewer = {"Authorization": "Bearer " + tokens.create(Role.VIEWER, "anna")}
     assert client.get("/v1/fleet", headers=viewer).json() == {"regions": [], "devices": []}
     assert client.post("/v1/rounds", headers=viewer).status_code == 403
+    assert [(alert["id"], alert["severity"]) for alert in client.get("/v1/alerts", headers=viewer).json()] == [
+        ("certificate/the cloud", "critical")
+    ]
     assert registry.rounds() == []
     assert "/v1/rounds" in client.get("/openapi.json", headers=viewer).json()["paths"]
 
