@@ -3,7 +3,8 @@
 Rules, in order:
 1. A bearer token in the Authorization header, where there is one, is all that counts: browsers do not send it by themselves.
 2. Else the cookie `__Host-terrace`, with the port where the address has one: browsers share cookies between the ports of a host, and
-   signing in to a region's page must not sign out of the cloud's beside it. What it asks for is believed to come from our own pages only when
+   signing in to a region's page must not sign out of the cloud's beside it. What it asks for is believed to come from our own pages
+   only when
    - the Origin, where the browser sends one, is the host it asked, and
    - a write carries the session's own token in X-CSRF-Token.
 
