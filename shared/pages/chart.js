@@ -6,10 +6,10 @@ const LEFT = 46, RIGHT = 10, TOP = 8, BOTTOM = 20;
 const MOST_POINTS = 360;
 
 /**
- * chart({title, format(value), height, floor, ceiling, limit: {value, name}})
+ * chart({title, format(value), height, floor, ceiling, limit: {value, name}, place(x)}): with place, x is no time but what it names.
  * draw([{name, tone, points: [{x: Unix s, y, low, high}]}], {from, to, marks: [{x, name}]}); y null is a gap.
  */
-export function chart({ title, format, height = 150, floor = 0, ceiling = null, limit = null }) {
+export function chart({ title, format, height = 150, floor = 0, ceiling = null, limit = null, place = null }) {
   const layer = s("g"), axes = s("g"), cursor = s("line.cursor", { visibility: "hidden" });
   const svg = s("svg", { height, role: "img", tabindex: "0", "aria-label": title }, axes, layer, cursor);
   const tip = h("div.tip", { hidden: true });
@@ -22,7 +22,7 @@ export function chart({ title, format, height = 150, floor = 0, ceiling = null, 
   const scaleY = (y) => TOP + (1 - (Math.min(Math.max(y, state.low), state.high) - state.low) / (state.high - state.low)) * (height - TOP - BOTTOM);
 
   function draw(series, { from, to, marks = [] }) {
-    const kept = series.map((one) => ({ ...one, points: thin(one.points.filter((point) => point.x >= from - 120 && point.x <= to)) }));
+    const kept = series.map((one) => ({ ...one, points: thin(one.points.filter((point) => point.x >= from - (place ? 0 : 120) && point.x <= to)) }));
     const [low, high] = bounds(kept, floor, ceiling, limit);
     state = { series: kept, from, to, low, high, marks };
     render();
@@ -33,8 +33,8 @@ export function chart({ title, format, height = 150, floor = 0, ceiling = null, 
     fill(axes, [...ticksY(state.low, state.high).map((value) => [
       s("line.grid-line", { x1: LEFT, x2: width - RIGHT, y1: Math.round(scaleY(value)), y2: Math.round(scaleY(value)) }),
       s("text.axis", { x: LEFT - 7, y: scaleY(value) + 4, "text-anchor": "end" }, format(value))]),
-    ...ticksX(state.from, state.to, width).map((value) => s("text.axis", { x: scaleX(value), y: height - 4, "text-anchor": "middle" },
-      state.to - state.from > 90_000 ? day(value).split(",")[0] : clock(value).slice(0, state.to - state.from < 600 ? 8 : 5))),
+    ...(place ? wholes(state.from, state.to, width) : ticksX(state.from, state.to, width)).map((value) =>
+      s("text.axis", { x: scaleX(value), y: height - 4, "text-anchor": "middle" }, place ? place(value) : moment(value, state.to - state.from))),
     ...state.marks.filter((mark) => mark.x > state.from && mark.x < state.to).map((mark) =>
       s("line.mark", { x1: scaleX(mark.x), x2: scaleX(mark.x), y1: TOP, y2: height - BOTTOM }, s("title", {}, mark.name))),
     limit ? s("line.limit", { x1: LEFT, x2: width - RIGHT, y1: scaleY(limit.value), y2: scaleY(limit.value) }, s("title", {}, limit.name)) : null]);
@@ -81,15 +81,15 @@ export function chart({ title, format, height = 150, floor = 0, ceiling = null, 
     const xs = state?.series.flatMap((one) => one.points.filter((point) => point.y !== null).map((point) => point.x)) ?? [];
     if (at === null || !xs.length) { tip.hidden = true; cursor.setAttribute("visibility", "hidden"); return; }
     const x = xs.reduce((best, value) => (Math.abs(value - at) < Math.abs(best - at) ? value : best));
-    const place = scaleX(x);
-    for (const [key, value] of Object.entries({ x1: place, x2: place, y1: TOP, y2: height - BOTTOM, visibility: "visible" })) cursor.setAttribute(key, value);
-    fill(tip, [h("b", {}, state.to - state.from > 90_000 ? day(x) : clock(x)), state.series.map((one) => {
+    const left = scaleX(x);
+    for (const [key, value] of Object.entries({ x1: left, x2: left, y1: TOP, y2: height - BOTTOM, visibility: "visible" })) cursor.setAttribute(key, value);
+    fill(tip, [h("b", {}, place ? place(x) : state.to - state.from > 90_000 ? day(x) : clock(x)), state.series.map((one) => {
       const point = one.points.find((item) => item.x === x && item.y !== null);
       const interval = point && point.low !== undefined && point.low !== null ? ` (${format(point.low)} to ${format(point.high)})` : "";
       return point ? h(`span.tone-${one.tone}`, {}, h("i"), `${one.name} ${format(point.y)}${interval}`) : null;
     })]);
     tip.hidden = false;
-    tip.style.transform = `translate(${Math.max(0, Math.min(place + 12, width - tip.offsetWidth - 2))}px, 4px)`;
+    tip.style.transform = `translate(${Math.max(0, Math.min(left + 12, width - tip.offsetWidth - 2))}px, 4px)`;
   }
 
   svg.addEventListener("pointermove", (event) => {
@@ -151,6 +151,13 @@ function ticksY(low, high) {
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((value) => value >= raw);
   const first = Math.ceil(low / step - 1e-9) * step;
   return Array.from({ length: 6 }, (_, index) => first + index * step).filter((value) => value <= high + step * 1e-6);
+}
+
+const moment = (at, length) => (length > 90_000 ? day(at).split(",")[0] : clock(at).slice(0, length < 600 ? 8 : 5));
+
+function wholes(from, to, width) {
+  const step = Math.max(1, Math.ceil((to - from) / Math.max(2, width / 60)));
+  return Array.from({ length: 60 }, (_, index) => Math.ceil(from) + index * step).filter((value) => value <= to);
 }
 
 function ticksX(from, to, width) {

@@ -10,7 +10,7 @@ export const short = (value) => (value === null || value === undefined ? none : 
 export const percent = (value, digits = 1) => (value === null || value === undefined ? none : `${(value * 100).toFixed(digits)} %`);
 export const range = (low, high, digits = 1) =>
   (low === null || low === undefined ? "" : `${(low * 100).toFixed(digits)}–${(high * 100).toFixed(digits)} %`);
-export const ms = (value) => (value === null || value === undefined || value <= 0 ? none : value < 10 ? `${value.toFixed(1)} ms` : value < 1000 ? `${value.toFixed(0)} ms` : `${(value / 1000).toFixed(1)} s`);
+export const ms = (value) => (value === null || value === undefined || value < 0 ? none : value === 0 ? "0 ms" : value < 10 ? `${value.toFixed(1)} ms` : value < 1000 ? `${value.toFixed(0)} ms` : `${(value / 1000).toFixed(1)} s`);
 
 export function bytes(value) {
   if (value === null || value === undefined) return none;
