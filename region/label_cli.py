@@ -5,6 +5,7 @@ What is labelled here is recorded with the source "generator", whatever name it 
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
@@ -21,6 +22,7 @@ from region.classnames import class_names
 from region.config import RegionSettings
 from region.database import Database
 from region.labelling import Labels, Wanted
+from shared.audit import AuditLog
 from shared.config import load
 from shared.errors import InputError, StorageError
 
@@ -51,6 +53,7 @@ def label(
     with _opened(settings) as database:
         taken = Labels(database).take(wanted, class_names(settings), now=time.time(), training_too=training_too)
     found = msgspec.to_builtins(taken)
+    AuditLog(settings.audit_path).append(_who(), "cases.labelled", f"{taken.labelled} cases, by a generator", found)
     typer.echo(json.dumps(found) if as_json else "\n".join(f"{key:>12}  {value}" for key, value in found.items()))
 
 
@@ -64,6 +67,8 @@ def erase(config: Config, case: CaseName, person: Annotated[str, typer.Option(he
         )
         kept = Labels(database)
         tokens = [kept.erase(row[0], person, now=time.time()) for row in rows]
+    for token in tokens:
+        AuditLog(settings.audit_path).append(_who(), "case.erased", f"case {token}", {"asked_by": person[:200]})
     if not tokens:
         raise InputError(f"there is no case {case} in the vault.", "It may have been dropped by retention, or erased.")
     typer.echo(json.dumps({"case": case, "erased": len(tokens), "tokens": tokens}) if as_json else f"{case} is erased.")
@@ -85,6 +90,10 @@ def _opened(settings: RegionSettings) -> Iterator[Database]:
         yield database
     finally:
         database.stop()
+
+
+def _who() -> str:
+    return f"{getpass.getuser()} (terminal)"
 
 
 def _read(file: Path) -> list[Wanted]:

@@ -116,15 +116,16 @@ class Report:
         try:
             counters = self._vault.counters()
             parts = self._vault.parts()
-            human = Labels(self._vault.database).counts()["human"]
+            labels = Labels(self._vault.database).counts()
         except StorageError:
-            counters, parts, human = {}, {}, 0
+            counters, parts, labels = {}, {}, {}
         return {
             "cases_stored": counters.get("new", 0),
             "cases_answered": counters.get("answered", 0),
             "cases_train": parts.get("train", 0),
             "cases_evaluation": parts.get("evaluation", 0),
-            "cases_human": human,
+            "cases_human": labels.get("human", 0),
+            "cases_generated": labels.get("generated", 0),
         }
 
 

@@ -31,6 +31,7 @@ def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float)
         drift=msgspec.convert(status.get("drift") or {}, DriftState),
         people_url=str(status.get("people_url") or "")[:256],
         cases_human=_count(status.get("cases_human")),
+        cases_generated=_count(status.get("cases_generated")),
         answer_ms_p50=_number(status.get("answer_ms_p50")),
         answer_ms_p99=_number(status.get("answer_ms_p99")),
     )

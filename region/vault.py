@@ -181,12 +181,12 @@ class Vault:
             for row in self.database.rows(f"{_SELECT} WHERE id = ?", (case,)):  # retention may have dropped it meanwhile
                 yield self._opened(row)
 
-    def human_cases(self, *, limit: int) -> Iterator[tuple[StoredCase, int]]:
-        """Yield the newest `limit` frozen cases of units never trained on, oldest first, with the label people agreed on."""
-        rows = self.database.rows("SELECT id, label FROM frozen WHERE held_out ORDER BY id DESC LIMIT ?", (limit,))
-        for case, label in reversed(rows):
+    def human_cases(self, *, limit: int) -> Iterator[tuple[StoredCase, int, str]]:
+        """Yield the newest `limit` frozen cases of units never trained on, oldest first: case, label and its source."""
+        rows = self.database.rows("SELECT id, label, source FROM frozen WHERE held_out ORDER BY id DESC LIMIT ?", (limit,))
+        for case, label, source in reversed(rows):
             for row in self.database.rows(f"{_SELECT} WHERE id = ?", (case,)):
-                yield self._opened(row), label
+                yield self._opened(row), label, source
 
     def named(self, name: bytes) -> StoredCase | None:
         """Return the case of a random name, or None when it is not here (any more)."""

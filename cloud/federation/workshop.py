@@ -128,7 +128,7 @@ class Workshop:
     def gate(self, candidate: Candidate, current: Current, replies: Sequence[EvaluationReply]) -> Verdict:
         """Judge on pooled counts and seed set."""
         checks, notes, pooled = self._on_cases([(reply.candidate, reply.current) for reply in replies])
-        human, human_note = self._on_human_cases(human_pairs(replies))
+        human, human_note = self._on_human_cases(human_pairs(replies), generated=sum(one.human_generated for one in replies))
         checks += human
         notes.append(human_note)
         known = self._seed_set().evenly(LARGEST_SEED)
@@ -148,12 +148,13 @@ class Workshop:
         checks = gates.on_cases(now, was, largest_drop=self._rules.largest_drop, changes=changes)
         return [*checks], [f"{now.total} held-out cases of {len(pairs)} regions: {was.accuracy:.4f} before, {now.accuracy:.4f} now."], now
 
-    def _on_human_cases(self, pairs: Sequence[Pair]) -> tuple[list[Check], str]:
+    def _on_human_cases(self, pairs: Sequence[Pair], *, generated: int) -> tuple[list[Check], str]:
         now, was, changes = paired(pairs)
         if not now.total:
             return [], "no region has held-out cases with labels that people agreed on: no such gate."
         checks = gates.on_human_cases(now, was, largest_drop=self._rules.largest_drop, changes=changes)
-        note = f"{now.total} human-labelled cases of {len(pairs)} regions: {was.accuracy:.4f} before, {now.accuracy:.4f} now."
+        who = f" ({generated} of them labelled by a generator in the place of people)" if generated else ""
+        note = f"{now.total} human-labelled cases of {len(pairs)} regions{who}: {was.accuracy:.4f} before, {now.accuracy:.4f} now."
         return [*checks], note
 
     def judge(self, current: Current, update: Arrays) -> str:

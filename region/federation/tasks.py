@@ -11,6 +11,7 @@ import msgspec
 from region import evaluation, tally, training
 from region.config import RegionSettings
 from region.jobs import Arrays, Job, Outcome, Wish
+from region.labels import PERSON
 from region.tally import HeldOut
 from region.vault import Vault
 from shared.clock import monotonic
@@ -86,7 +87,8 @@ class Tasks:
         card, current = _card(folder, task.candidate_card), _card(folder, task.current_card)
         models = [(folder / task.candidate.name, card), (folder / task.current.name, current)]
         drawn = evaluation.held_out(self._vault.cases(split="evaluation", answered=True, limit=MOST_CASES), card)
-        human = evaluation.judged(self._vault.human_cases(limit=MOST_CASES), card)
+        frozen = list(self._vault.human_cases(limit=MOST_CASES))
+        human = evaluation.judged(((case, label) for case, label, _ in frozen), card)
         candidate, before = self._counts(models, drawn, task)
         human_candidate, human_current = self._counts(models, human, task) if len(human.truth) else (None, None)
         return EvaluationReply(
@@ -96,6 +98,7 @@ class Tasks:
             current=before,
             human_candidate=human_candidate,
             human_current=human_current,
+            human_generated=sum(source != PERSON for _, _, source in frozen),
         )
 
     def _counts(self, models: Sequence[tuple[Path, Card]], cases: HeldOut, task: EvaluateTask) -> list[SliceCounts]:

@@ -2,7 +2,7 @@
 import { get, post, signOut, whoami, leave } from "./api.js";
 import { h, fill, icon, say } from "./dom.js";
 import { count, full, now, setNow, span } from "./format.js";
-import { drawCase, keyOf, topOf } from "./case.js";
+import { className, drawCase, keyOf, topOf } from "./case.js";
 import { filters } from "./filters.js";
 import { showHelp } from "./help.js";
 
@@ -95,12 +95,18 @@ function tile(item, index) {
   const differs = item.expert && item.expert.label !== item.student.label;
   const line = (who, title, answer) => h("div", {}, h("span.who", { title }, who),
     h(`span.what${who === "E" && differs ? ".differs" : ""}`, {}, answer ? name(answer)[0] : "waits"), h("span.sure", {}, answer ? name(answer)[1] : ""));
-  return h("button.case", { type: "button", "data-index": index, "aria-current": String(index === state.chosen), onclick: () => choose(index, { open: true }),
+  return h("button.case", { type: "button", "data-index": index, tabindex: index === state.chosen ? 0 : -1, "aria-current": String(index === state.chosen), onclick: () => choose(index, { open: true }),
     "aria-label": `Frame ${item.frame} of ${item.stream}, student says ${name(item.student)[0]}, expert ${item.expert ? name(item.expert)[0] : "has not answered"}` },
     h(`div.frame${state.crisp ? ".crisp" : ""}`, {}, picture(item)),
     h("span.chip", {}, item.is_audit ? "audit" : "hard"), mark(item),
-    h("div.said", {}, line("S", "student", item.student), line("E", "expert", item.expert),
+    h("div.said", {}, line("S", "student", item.student), line("E", "expert", item.expert), peopleLine(item),
       h("div.foot", {}, h("span", { title: `${item.device}, ${item.stream}` }, `${item.device.split(".")[0]} · ${item.stream}`), h("time", { title: full(item.captured_at) }, shortTime(item.captured_at)))));
+}
+
+function peopleLine(item) {
+  const said = item.state === "frozen" ? item.label : item.mine;
+  return h("div", {}, h("span.who", { title: "people" }, "P"),
+    h(`span.what${said === null ? ".unsaid" : ""}`, {}, said === null ? "–" : className(state.summary.classes, said)), h("span.sure", {}, said !== null && item.state !== "frozen" ? "you" : ""));
 }
 
 function mark(item) {
@@ -118,10 +124,10 @@ function picture(item) {
 
 function choose(index, { open = true, focus = false } = {}) {
   const before = grid.querySelector('[aria-current="true"]');
-  before?.setAttribute("aria-current", "false");
+  for (const [key, value] of [["aria-current", "false"], ["tabindex", "-1"]]) before?.setAttribute(key, value);
   state.chosen = Math.max(-1, Math.min(index, state.cases.length - 1));
   const found = grid.querySelector(`[data-index="${state.chosen}"]`);
-  found?.setAttribute("aria-current", "true");
+  for (const [key, value] of [["aria-current", "true"], ["tabindex", "0"]]) found?.setAttribute(key, value);
   if (focus) found?.focus({ preventScroll: true });
   found?.scrollIntoView({ block: "nearest" });
   if (open) detail.classList.add("open");

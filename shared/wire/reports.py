@@ -113,6 +113,8 @@ class FleetReport(Report, frozen=True, kw_only=True, tag="fleet"):
     answer_ms_p50: float = 0.0
     answer_ms_p99: float = 0.0
     """The expert's answer latency, received to answered, milliseconds."""
+    cases_generated: Count = 0
+    """Of `cases_human`, those a generator labelled in the place of people."""
 
 
 class TrainReply(Report, frozen=True, kw_only=True, tag="trained"):
@@ -143,6 +145,7 @@ class EvaluationReply(Report, frozen=True, kw_only=True, tag="evaluated"):
     """An evaluation task is done: counts for candidate and current student on the same held-out audit cases.
 
     `human_candidate` and `human_current` are the same on the cases people labelled, against the people's labels; None without any.
+    `human_generated` of these cases were labelled by a generator in the place of people.
     """
 
     task: Name
@@ -151,6 +154,7 @@ class EvaluationReply(Report, frozen=True, kw_only=True, tag="evaluated"):
     current: SliceCounts
     human_candidate: SliceCounts | None = None
     human_current: SliceCounts | None = None
+    human_generated: Count = 0
 
 
 class TaskFailed(Report, frozen=True, kw_only=True, tag="failed"):

@@ -8,17 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from region import schema
 from region.cli import app
+from region.config import IdentitySettings, RegionSettings
+from region.federation.tasks import Tasks
 from region.labelling import Labels, Wanted
 from region.labels import Opinion, State
 from region.recount import recount
 from region.vault import Incoming, Outcome, Vault
+from shared.audit import AuditLog
 from shared.errors import AccessError, InputError
+from shared.release.card import Card, InputSpec, Lineage, SelfTest, encode_card, sha256
+from shared.vision.picture import encode as encode_picture
 from shared.wire.messages import Case, Picture, Prediction, encode
+from shared.wire.reports import Blob, EvaluateTask
+from tests.unit.models import linear
 
 SPOOL, DEVICE = bytes(range(16)), "edge-1.region-1"
 THREE = (0.2, 0.3, 0.5)
@@ -67,7 +75,7 @@ def test_a_frozen_case_is_never_trained_on_and_counts_where_its_unit_is_held_out
     assert labels.say(case, said("bob", 1)).state is State.FROZEN
     assert case not in {one.id for one in vault.cases(split="train")}
     assert labels.counts() == {"human": 1, "gate": at_the_gate, "generated": 0, "open": 0, "disputed": 0}
-    assert [(one.id, label) for one, label in vault.human_cases(limit=9)] == [(case, 1)] * at_the_gate
+    assert [(one.id, *rest) for one, *rest in vault.human_cases(limit=9)] == [(case, 1, "person")] * at_the_gate
     if part == "evaluation":
         assert case in {one.id for one in vault.cases(split="evaluation")}  # the audit sample stays unbiased
     with pytest.raises(AccessError, match="frozen"):
@@ -167,6 +175,44 @@ def test_one_case_is_labelled_and_erased_by_name(vault: Vault, config: Path) -> 
     assert json.loads(run.output)["labelled"] == 1
     erased = json.loads(CliRunner().invoke(app, ["erase", "-c", str(config), "--case", name, "--person", "ann", "--json"]).output)
     assert erased["erased"] == 1
+    entries = AuditLog(config.parent / "state" / "audit.db").entries()
+    assert [entry.action for entry in entries] == ["case.erased", "cases.labelled"]
+    assert "generator" in entries[1].subject
     for wrong in (["--case", "nothing"], ["--case", name, "--label", "scratch"]):
         run = CliRunner().invoke(app, ["label", "-c", str(config), *wrong, "--person", "g"])
         assert isinstance(run.exception, InputError)
+
+
+def test_candidate_and_current_are_counted_on_the_human_cases_too(tmp_path: Path, vault: Vault) -> None:
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    items = [incoming(frame, unit=f"h{frame}", is_audit=True) for frame in range(200, 260)]
+    cases = [msgspec.structs.replace(item.case, picture=encode_picture(grey)) for item in items]
+    stored = vault.store([msgspec.structs.replace(one, case=case, payload=encode(case)) for one, case in zip(items, cases, strict=True)])
+    vault.store_answers([(one.id, Prediction(index=2, probabilities=THREE)) for one in stored], release=1, now=4.0)
+    labels = Labels(vault.database)
+    for one in stored:
+        for person in ("ann", "bob"):
+            labels.say(one.id, said(person, 1))  # people contradict the expert, which says 2
+    blobs = {}
+    for name, wanted in (("candidate", 1), ("current", 2)):
+        data = linear(np.zeros((3, 3)), bias=np.eye(3)[wanted] * 9)
+        card = Card(
+            model="student", release=1, labels=("a", "b", "c"), input=InputSpec(width=8, height=8),
+            self_test=SelfTest(shape=(0, 8, 8, 3), inputs="", logits=(), tolerance=0.1),
+            lineage=Lineage(parent=0, round=0, recipe="", data="", code="", created_at=0.0), onnx_sha256=sha256(data),
+        )  # fmt: skip
+        for suffix, body in (("", data), ("_card", encode_card(card))):
+            (tmp_path / sha256(body)).write_bytes(body)
+            blobs[name + suffix] = Blob(name=sha256(body), size=len(body))
+    settings = RegionSettings(
+        name="region-1", fleet="acme", state=tmp_path, identity=IdentitySettings(folder=tmp_path / "i", workers=tmp_path / "w")
+    )
+    task = EvaluateTask(task="t", round=1, deadline=9e9, edges=(0.5,), **blobs)
+    reply = Tasks(settings, vault, pause=lambda _: True).evaluate(task, tmp_path)
+    gate = labels.counts()["gate"]
+    assert 10 < gate < 60
+    assert reply.human_candidate is not None
+    assert reply.human_current is not None
+    assert (reply.human_candidate.cases, reply.human_candidate.right) == ((0, gate, 0), (0, gate, 0))
+    assert (sum(reply.human_current.right), reply.human_generated) == (0, 0)
+    assert sum(reply.current.right) == sum(reply.current.cases)  # against the expert, the current student is right

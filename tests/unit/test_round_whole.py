@@ -24,6 +24,7 @@ from cloud.foundry.selftest import self_test
 from cloud.publish import Repository
 from provisioning.pki import create_fleet
 from region.cases import Incoming
+from region.labelling import Labels, Wanted
 from region.vault import Vault
 from shared.errors import LinkError
 from shared.learning import architectures, arrays, loop
@@ -104,6 +105,12 @@ def fill_vault(path: Path, expert: torch.nn.Module) -> None:
     stored = vault.store(items)
     told = [Prediction(index=int(row.argmax()), probabilities=tuple(float(value) for value in row)) for row in answers]
     vault.store_answers([(item.id, answer) for item, answer in zip(stored, told, strict=True)], release=1, now=time.time())
+    wanted = [
+        Wanted(device=f"edge-{number % 3}.region-1", stream="line", frame=number, label=int(data.labels[number]), person=person)
+        for number in range(0, 150, 3)
+        for person in ("generator-1", "generator-2")
+    ]
+    assert Labels(vault.database).take(wanted, (), now=time.time()).frozen > 5
     vault.stop()
 
 
@@ -246,6 +253,8 @@ def test_a_round_goes_from_cases_to_a_signed_release_also_through_kills(world: W
     assert steps["aggregate"]["contributions"][0]["region"] == "region-1"
     assert steps["evaluate"]["cases"]["region-1"] > 0
     assert "held-out cases of 1 regions" in steps["gate"]["notes"][0]
+    assert "human_cases_accuracy" in {check["name"] for check in steps["gate"]["checks"]}
+    assert "labelled by a generator in the place of people" in steps["gate"]["notes"][1]
     assert not list((world.root / "cloud" / "rounds").rglob("*.npz"))
     assert [path.name for path in (world.root / "cloud" / "blobs").iterdir() if path.is_file()] == ["blobs.key"]
     assert list((world.root / "egress").iterdir())
