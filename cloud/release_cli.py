@@ -10,11 +10,16 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cloud import inspection, rollout
+from cloud import handmade, inspection, rollout
 from cloud.config import Settings
 from cloud.configfile import read
 from cloud.publish import Repository
-from shared.errors import InputError, TrustError
+from cloud.registry import Registry
+from cloud.rollout_book import RolloutBook
+from cloud.rollout_cli import owner
+from cloud.tables import open_registry
+from shared.audit import AuditLog
+from shared.errors import FederationError, InputError, TrustError
 from shared.release.card import target_path
 from shared.release.desired import Desired
 
@@ -68,6 +73,41 @@ def verify(config_path: Config, root: Annotated[Path | None, typer.Option(help="
     typer.echo(f"version {found.version}: {found.files} files, {found.models} models, {found.deltas} deltas and {desired} verify.")
 
 
+@app.command()
+def add(
+    onnx: Annotated[Path, typer.Option(help="The model file.")],
+    card: Annotated[Path, typer.Option(help="Its card.")],
+    config_path: Config,
+    model: Annotated[str, typer.Option(help="The model family.")] = "student",
+    role: Annotated[str, typer.Option(help="Only manual: the approver's key; automatic releases come from rounds.")] = handmade.MANUAL,
+    number: Annotated[int | None, typer.Option(help="Its release number; 0 takes the next free one. Default: the card's.", min=0)] = None,
+    weights: Annotated[Path | None, typer.Option(help="Its fp32 weights (.npz), so that rounds can start from it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a release made by hand with the approver's key and publish it. No device runs it before a rollout names it.
+
+    It passes no gate: only what devices would refuse to load, and labels other than the fleet's, are turned away. Roll it out with
+    `terrace cloud rollout start`.
+    """
+    if role != handmade.MANUAL:
+        raise InputError(f"nobody signs {role!r} releases by hand.", "Automatic releases come from rounds: terrace cloud round start.")
+    settings, repository = _open(config_path)
+    database = open_registry(settings)
+    database.start()
+    try:
+        audit = AuditLog(settings.audit_path)
+        published = handmade.add(
+            settings, repository, Registry(database), audit, model=model, onnx=onnx, card=card, weights=weights, number=number, who=owner()
+        )
+    finally:
+        database.stop()
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(published, str_keys=True)))
+        return
+    typer.echo(f"{model} {published.release}: {published.full_bytes:,} B, signed by the approver's key.")
+    typer.echo(f"Roll it out: terrace cloud rollout start {published.release}")
+
+
 @app.command("rollout")
 def start_rollout(
     release: int,
@@ -75,8 +115,12 @@ def start_rollout(
     family: Family = "student",
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the devices that may run it.")] = 1.0,
 ) -> None:
-    """Ask the fleet, or a share of it, to run a release; for the release that is being rolled out, widen its share."""
+    """Ask the fleet, or a share of it, to run a release at once, unwatched; for the release it is asked to run, widen its share.
+
+    Watched, in steps, and taken back when it is worse: terrace cloud rollout start.
+    """
     settings, repository = _open(config_path)
+    _refuse_while_open(settings, family)
     before = repository.desired(settings.fleet)
     if before is not None and family in before.models and before.models[family].release == release:
         after = rollout.widen(before, family, share)
@@ -98,6 +142,7 @@ def back(
 ) -> None:
     """Take the fleet back to an older release, in a newer desired state."""
     settings, repository = _open(config_path)
+    _refuse_while_open(settings, family)
     before = repository.desired(settings.fleet)
     if before is None:
         raise TrustError(f"the fleet {settings.fleet} has no desired state yet.", "Start with: terrace cloud release rollout.")
@@ -116,6 +161,23 @@ def refresh(config_path: Config) -> None:
 def _open(path: Path) -> tuple[Settings, Repository]:
     settings = read(path)
     return settings, Repository(settings.repository_folder, settings.repository.keys)
+
+
+def _refuse_while_open(settings: Settings, family: str) -> None:
+    """Keep two hands off one desired state.
+
+    Raises:
+        FederationError: a rollout of the family is open.
+    """
+    database = open_registry(settings)
+    database.start()
+    try:
+        current = RolloutBook(database).open(family)
+    finally:
+        database.stop()
+    if current:
+        number = current[0].id
+        raise FederationError(f"rollout {number} of {family} is open.", f"End it first: terrace cloud rollout abort {number}")
 
 
 def _role(repository: Repository, family: str, release: int) -> str:

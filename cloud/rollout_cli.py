@@ -73,7 +73,7 @@ def start(
 ) -> None:
     """Begin to roll a published release out: to the canary share first. An open rollout ends in its favour."""
     with _open(config) as (book, rollouts):
-        begun = rollouts.begin(release, model=model, who=_who(), reason=reason)
+        begun = rollouts.begin(release, model=model, who=owner(), reason=reason)
         _say(begun, book, as_json=as_json)
 
 
@@ -103,7 +103,7 @@ def abort(number: Number, reason: Why = "", config: Config = DEFAULT, as_json: J
 
 def _act(event: Event, number: int, reason: str, config: Path, *, as_json: bool) -> None:
     with _open(config) as (book, rollouts):
-        _say(rollouts.act(number, event, who=_who(), reason=reason), book, as_json=as_json)
+        _say(rollouts.act(number, event, who=owner(), reason=reason), book, as_json=as_json)
 
 
 @contextmanager
@@ -119,7 +119,8 @@ def _open(path: Path) -> Iterator[tuple[RolloutBook, Rollouts]]:
         database.stop()
 
 
-def _who() -> str:
+def owner() -> str:
+    """Return whom the audit log names for a command on this machine."""
     return f"{getpass.getuser()} on this machine"
 
 

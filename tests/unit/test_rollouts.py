@@ -364,6 +364,37 @@ def test_the_owner_does_the_same_by_commands(make: Callable[..., World]) -> None
     assert world.desired().release == 1
 
 
+def test_a_release_made_by_hand_is_signed_rolled_out_and_stopped(make: Callable[..., World]) -> None:
+    """Act 4 of the demo: a bad release under the approver's key, which nothing but the devices' audit samples can stop."""
+    world = make()
+    bad = releases.model(5)
+    onnx, card = world.root / "bad.onnx", world.root / "bad.card.json"
+    onnx.write_bytes(bad)
+    card.write_bytes(releases.card(bad, 1, parent=1))
+
+    def command(*words: str) -> Any:
+        return CliRunner().invoke(commands, [*words, "--config", str(world.root / "cloud.toml")])
+
+    files = ("release", "add", "--onnx", str(onnx), "--card", str(card))
+    assert "published with other content" in str(command(*files).exception)
+    assert "nobody signs 'auto' releases by hand" in str(command(*files, "--role", "auto").exception)
+    added = command(*files, "--number", "0", "--json")
+    assert msgspec.json.decode(added.output)["release"] == 4
+    assert world.repository.releases("student")[4] == "manual"
+    assert world.desired().release == 1  # nobody runs it yet
+    assert world.audit.entries()[0].action == "release.add"
+    card.write_bytes(releases.card(bad, 9, labels=("x", "y", "z")))
+    assert "its labels are x, y, z" in str(command(*files).exception)
+    world.share[4] = 0.5
+    world.live(time.time() - world.now)
+    assert command("rollout", "start", "4").exit_code == 0
+    refused = command("release", "rollout", "2", "--family", "student")
+    assert "rollout 1 of student is open" in str(refused.exception)
+    assert world.until(State.HALTED).release == 4
+    assert len(world.ran[4]) == 1
+    assert world.desired().release == 1
+
+
 def test_the_defaults_are_those_of_the_trust_page() -> None:
     rules = RolloutSection()
     assert (rules.minimum_devices, rules.minimum_regions, rules.false_stop) == (5, 2, 0.01)
