@@ -123,6 +123,8 @@ class RolloutSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Probability, over a whole rollout, of halting a release that loses no more than `tolerated_loss`."""
     missed: float = 0.05
     """Probability, over a whole rollout, of ruling out `excluded_loss` for a release that loses that much."""
+    baseline_audits: int = 400
+    """The newest audit samples of the release before, per device, that the new one is compared with."""
     audits_together: int = 1
     """How many audit samples may tell the same, as pictures of one unit do; the evidence is divided by it."""
     delta_bases: int = 3
@@ -225,6 +227,6 @@ def checked(settings: Settings, name: str) -> Settings:
 def _check_rollout(rules: RolloutSection, name: str) -> None:
     if rules.tolerated_loss >= rules.excluded_loss:
         raise ConfigurationError(f"{name}: rollout.excluded_loss must be larger than rollout.tolerated_loss.", "Correct them.")
-    if not (0.0 < rules.false_stop < 1.0 and 0.0 < rules.missed < 1.0 and rules.audits_together >= 1):
-        keys = "rollout.false_stop and rollout.missed lie between 0 and 1, rollout.audits_together is at least 1"
+    if not (0.0 < rules.false_stop < 1.0 and 0.0 < rules.missed < 1.0 and min(rules.audits_together, rules.baseline_audits) >= 1):
+        keys = "rollout.false_stop and rollout.missed lie between 0 and 1, audits_together and baseline_audits are at least 1"
         raise ConfigurationError(f"{name}: {keys}.", "Correct them.")

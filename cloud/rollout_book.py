@@ -48,6 +48,11 @@ class RolloutBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """The file."""
+        return self._database
+
     def begin(self, plan: Plan, *, who: str, now: float) -> Rollout:
         """Open a rollout; one of the same model that is still open ends as aborted."""
         with self._database.transaction() as connection:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from cloud import rollout
-from cloud.agreement import Evidence, Pair
+from cloud.agreement import Evidence
 from cloud.rollout_states import OPEN, TAKEN_BACK, State
 from shared.release.desired import Desired, DesiredModel
-from shared.wire.reports import DeviceSummary
+from shared.wire.reports import DeviceSummary, ReleaseAudit
 
 HIDDEN = ("salt", "revision", "published", "stage_at", "origin")
 
@@ -102,16 +102,9 @@ def identity(region: str, name: str) -> str:
     return name if "." in name else f"{name}.{region}"
 
 
-def pair(device: DeviceSummary, current: Rollout) -> Pair:
-    """Return a device's audit counts of the release before and of the one that is rolled out."""
-    counts = {audit.release: audit for audit in device.audits}
-    before, after = counts.get(current.previous), counts.get(current.release)
-    return Pair(
-        before=before.audited if before else 0,
-        before_agreed=before.agreed if before else 0,
-        after=after.audited if after else 0,
-        after_agreed=after.agreed if after else 0,
-    )
+def audit_of(device: DeviceSummary, release: int) -> ReleaseAudit | None:
+    """Return a device's audit counts on a release, None where it has none."""
+    return next((audit for audit in device.audits if audit.release == release), None)
 
 
 def describe(current: Rollout, history: Sequence[Change]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A row is changed first, then the desired state is published from the row. So wha
 is still pending, and a document that says it already is not published twice. Any process that holds the rollout key may do it.
 
 Rules, in order:
-1. Publish what is pending.
+1. Publish what is pending; mark what audit samples say (baselines).
 2. For every open rollout: votes and audit samples of its cohort, a judgement, a change, published at once.
 3. A look that fails is told and made again.
 
@@ -17,12 +17,13 @@ import secrets
 import threading
 
 from cloud import agreement, rollout, verdict
-from cloud.agreement import Rule
+from cloud.agreement import Pair, Rule
+from cloud.baselines import Baselines
 from cloud.config import RolloutSection, Settings
 from cloud.fleet import Fleet
 from cloud.publish import Repository
 from cloud.rollout_book import RolloutBook
-from cloud.rollout_record import Plan, Rollout, document, identity, pair
+from cloud.rollout_record import Plan, Rollout, audit_of, document, identity
 from cloud.rollout_states import Event
 from cloud.verdict import Quorum
 from shared import log
@@ -36,6 +37,7 @@ FAMILY = "student"
 ITSELF = "terrace"
 TICK_S, SHARE_OF_TIME = 0.5, 10.0
 """Seconds between looks; with a very large fleet ten times what a look takes."""
+MARK_S = 5.0
 AWAY_S = 120.0
 """A device that nobody had heard of for so long when the rollout began has no vote until it is heard again."""
 CHANGED, PUBLISHED, FAILED = "rollout_changed", "desired_state_published", "rollout_look_failed"
@@ -59,10 +61,12 @@ class Rollouts:
         self._fleet_name = settings.fleet
         self._rules: RolloutSection = settings.rollout
         self._book = book
+        self._baselines = Baselines(book.database, most=settings.rollout.baseline_audits)
         self._fleet = fleet
         self._repository = repository
         self._clock = clock
         self._audit = audit
+        self._marked_at = float("-inf")
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollouts", daemon=True)
         self._logger = log.get("rollouts")
@@ -137,6 +141,7 @@ class Rollouts:
     def look(self) -> None:
         """Publish what is pending, judge every open rollout, publish what follows."""
         self.settle()
+        self._mark()
         for current in self._book.open():
             if current.published == current.revision:
                 self._judge(current)
@@ -163,7 +168,7 @@ class Rollouts:
     def _judge(self, current: Rollout) -> None:
         voters = self._cohort(current)
         votes = {name: verdict.vote_of(device, current.release) for name, device in voters}
-        evidence = agreement.weigh([pair(device, current) for _, device in voters], self._rule())
+        evidence = agreement.weigh([self._pair(name, device, current) for name, device in voters], self._rule())
         words = {name: vote.value for name, vote in votes.items()}
         if (words, evidence) != (current.votes, current.evidence):
             self._book.note(current.id, evidence, words)
@@ -185,6 +190,23 @@ class Rollouts:
             if changed.revision != current.revision:
                 self.settle()
                 self._tell(f"rollout.{judgement.event.value}", changed, ITSELF)
+
+    def _mark(self) -> None:
+        if self._clock() - self._marked_at < MARK_S:
+            return
+        self._marked_at = self._clock()
+        for region, device in self._fleet.devices():
+            self._baselines.note(identity(region, device.name), device.audits)
+
+    def _pair(self, name: str, device: DeviceSummary, current: Rollout) -> Pair:
+        before = self._baselines.recent(name, audit_of(device, current.previous))
+        after = audit_of(device, current.release)
+        return Pair(
+            before=before.audited,
+            before_agreed=before.agreed,
+            after=after.audited if after else 0,
+            after_agreed=after.agreed if after else 0,
+        )
 
     def _run(self) -> None:
         told, took = "", 0.0

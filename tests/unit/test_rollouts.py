@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from cloud.baselines import Baselines, Counts
 from cloud.cli import app as commands
 from cloud.config import RolloutSection, Settings
 from cloud.configfile import read
@@ -393,6 +394,45 @@ def test_a_release_made_by_hand_is_signed_rolled_out_and_stopped(make: Callable[
     assert world.until(State.HALTED).release == 4
     assert len(world.ran[4]) == 1
     assert world.desired().release == 1
+
+
+def test_a_release_is_compared_with_what_the_one_before_did_lately(make: Callable[..., World]) -> None:
+    """Drift has made the old release poor; the new one is better than that, and worse than what the old one was long ago."""
+    world = make(baseline_audits=100)
+    for device in DEVICES:
+        world.counts[device, 1] = [2000, 1900]
+    world.live(audits=0)
+    world.rollouts.look()
+    for _ in range(12):
+        for device in DEVICES:
+            count = world.counts[device, 1]
+            count[0], count[1] = count[0] + 12, count[1] + 7
+        world.share[1] = world.counts[DEVICES[0], 1][1] / world.counts[DEVICES[0], 1][0]
+        world.live(audits=0)
+        world.rollouts.look()
+    world.share[2] = 0.75
+    world.rollouts.begin(2, who="anna")
+    done = world.until(State.DONE, State.HALTED)
+    assert done.state is State.DONE, done.reason
+    assert done.evidence.loss < -0.1
+
+
+def test_counts_that_start_anew_and_marks_out_of_reach_are_forgotten(make: Callable[..., World]) -> None:
+    world = make()
+    baselines = Baselines(world.database, most=100)
+
+    def seen(audited: int, agreed: int) -> Counts:
+        audit = ReleaseAudit(release=1, audited=audited, agreed=agreed, kept=0, kept_wrong=0)
+        baselines.note("a.b", [audit])
+        return baselines.recent("a.b", audit)
+
+    assert seen(30, 30) == Counts(audited=30, agreed=30)
+    for audited in range(60, 1000, 20):
+        found = seen(audited, 30)
+    assert (found.agreed, 100 <= found.audited < 160) == (0, True)
+    assert len(world.database.rows("SELECT * FROM audit_marks WHERE device = 'a.b'")) <= 5
+    assert seen(10, 9) == Counts(audited=10, agreed=9)
+    assert Baselines(world.database, most=100).recent("a.b", None) == Counts()
 
 
 def test_the_defaults_are_those_of_the_trust_page() -> None:
