@@ -40,7 +40,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child is told: files, limits of region.toml applied. `last_case` fixes which cases there are."""
+    """What the child is told: files, limits of region.toml applied.
+
+    `last_case` fixes which cases there are; under a drift alarm `since` (Unix seconds) is its beginning, else 0.
+    """
 
     vault: Path
     replay: Path | None
@@ -49,6 +52,23 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     nice: int
     last_case: int
+    since: float = 0.0
+
+
+def since_alarm(received_at: Sequence[float], since: float, *, minimum: int) -> int:
+    """Return from which case on to train under a drift alarm: the first since its beginning, earlier where those are too few.
+
+    Args:
+        received_at: when each case arrived, oldest first, Unix seconds.
+        since: when the alarm began; 0 without one: all cases.
+        minimum: how many are needed.
+
+    Example:
+        >>> since_alarm([1.0, 2.0, 3.0, 4.0], 3.0, minimum=2), since_alarm([1.0, 2.0, 3.0, 4.0], 4.0, minimum=3)
+        (2, 1)
+    """
+    first = next((place for place, at in enumerate(received_at) if at >= since), len(received_at))
+    return max(0, min(first, len(received_at) - minimum))
 
 
 def balanced(devices: Sequence[str], share: float) -> list[int]:

@@ -1,5 +1,7 @@
 """The child that trains: `python -m region.training_child FOLDER`. Reads the job and the vault, writes the update, ends.
 
+Under a drift alarm it learns from the cases since the alarm: those of before show what the student knows already, and the replay keeps it.
+
 One torch thread, low priority, deterministic by seed. The student starts from the round's weights and learns the expert's soft
 labels on the region's cases, with a share of replayed pictures in every batch so that what was known is kept.
 """
@@ -15,7 +17,7 @@ import numpy as np
 import typer
 
 from region.cases import StoredCase
-from region.jobs import JOB, RESULT, UPDATE, WEIGHTS, Job, balanced, decode_job
+from region.jobs import JOB, RESULT, UPDATE, WEIGHTS, Job, balanced, decode_job, since_alarm
 from region.vault import Vault
 from shared import durable
 from shared.errors import FederationError, TerraceError
@@ -67,6 +69,7 @@ def cases(job: Job) -> Samples:
         found = [case for case in vault.cases(split="train", answered=True) if case.id <= job.last_case]
     finally:
         vault.stop()
+    found = found[since_alarm([case.received_at for case in found], job.since, minimum=job.wish.minimum_cases) :]
     chosen = [found[index] for index in balanced([case.device for case in found], job.wish.device_share)]
     frames, answers = _decoded(chosen, job.wish)
     if len(frames) < job.wish.minimum_cases:

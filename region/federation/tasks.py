@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from region import evaluation, tally, training
+from region.agreement import Agreement
 from region.config import RegionSettings
 from region.jobs import Arrays, Job, Outcome, Wish
 from region.labels import PERSON
@@ -57,6 +58,7 @@ class Tasks:
         )
         self._await_replay(bounded)
         newest = self._vault.database.rows("SELECT coalesce(max(id), 0) FROM cases")[0][0]
+        watch = Agreement(self._vault.database).watch()
         job = Job(
             vault=self._settings.vault_path,
             replay=replay_path(self._settings.state),
@@ -65,6 +67,7 @@ class Tasks:
             threads=limits.threads,
             nice=limits.nice,
             last_case=newest,
+            since=watch.since if watch.alarm else 0.0,
         )
         return training.train(self._settings.state / "training", arrays, job, timeout_s=TIMEOUT_S)
 
