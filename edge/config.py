@@ -49,11 +49,13 @@ class SpoolSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class PolicySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a frame is sent.
 
-    `audit_share` of all frames is sent at random; `threshold` overrides the card's; `answer_deadline_s` is when a deferred frame's
+    `audit_share` of all frames is sent at random; while the region has a drift alarm it may ask for more, up to
+    `audit_share_on_alarm` (0 refuses); `threshold` overrides the card's; `answer_deadline_s` is when a deferred frame's
     event becomes final with the device's own prediction.
     """
 
     audit_share: Share = 0.02
+    audit_share_on_alarm: Share = 0.25
     threshold: float | None = None
     answer_deadline_s: Positive = 5.0
 
@@ -110,11 +112,15 @@ class OutputSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 class UpdateSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How releases arrive.
 
-    A new release is committed after `probation_frames`; the relay is asked at least every `interval_s`; `root` is the fleet's release
+    A new release is committed after `probation_frames`; for `watch_frames` more it is taken back by itself when it agrees less with the
+    region's expert than the release before. Until then `audit_share` of all frames is drawn for audit, if that is more than the policy's:
+    the evidence comes from there. The relay is asked at least every `interval_s`; `root` is the fleet's release
     root as it was when the device was provisioned (default: `releases.root.json` in the identity folder).
     """
 
     probation_frames: Count = 200
+    watch_frames: Annotated[int, msgspec.Meta(ge=0)] = 2000
+    audit_share: Share = 0.1
     interval_s: Positive = 300.0
     root: Path | None = None
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from edge.config import PolicySettings
@@ -39,6 +40,7 @@ class Neighbours:
         hand_over: takes a frame that must be sent; never blocks.
         audit_key: gives the key of the audit draw.
         dropped: counts the frames that were replaced before they were taken.
+        audit_share: gives the share of frames to draw for audit at a monotonic time; the configuration's when left out.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Neighbours:
         hand_over: Callable[[Inferred], None],
         audit_key: Callable[[], bytes],
         dropped: Callable[[], int],
+        audit_share: Callable[[float], float] | None = None,
     ) -> None:
         self.settle = settle
         self.hand_over = hand_over
         self.audit_key = audit_key
         self.dropped = dropped
+        self.audit_share = audit_share
 
 
 class Inference:
@@ -102,12 +106,18 @@ class Inference:
             self._count_failure(model, frames, error)
             raise
         now, key = self._monotonic(), self._to.audit_key()
+        self._follow_audit_share(now)
         for frame, prediction, score in zip(frames, predictions, scores, strict=True):
             self._finish(model, frame, prediction, score, key, now)
         self.served[model.card.release].frames += len(frames)
         swap = self._record_swap(before, model, frames, now) if before is not None and model is not before else None
         self._last_answer, self._last_dropped = now, self._to.dropped()
         return swap
+
+    @property
+    def audit_share(self) -> float:
+        """The share of frames that is drawn for audit now."""
+        return self._policy.audit_share
 
     def _infer(self, model: LoadedModel, frames: Sequence[Frame]) -> tuple[list[Prediction], list[float]]:
         spec = model.card.input
@@ -151,6 +161,11 @@ class Inference:
         self._policy = Policy(threshold=threshold, audit_share=self._settings.audit_share)
         self.served.setdefault(model.card.release, Served())
         self._running = model
+
+    def _follow_audit_share(self, now: float) -> None:
+        share = self._to.audit_share(now) if self._to.audit_share else self._policy.audit_share
+        if share != self._policy.audit_share:
+            self._policy = msgspec.structs.replace(self._policy, audit_share=share)
 
     def _count_failure(self, model: LoadedModel, frames: Sequence[Frame], error: TerraceError) -> None:
         self.served[model.card.release].failures += len(frames)

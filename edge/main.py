@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.auditshare import COMMAND, AuditShare
 from edge.config import EdgeSettings, StreamSettings
 from edge.counters import Served
 from edge.handover import HandOver
@@ -24,6 +25,7 @@ from edge.outputs import EventFile
 from edge.pipeline import Pipeline
 from edge.report import Reporter
 from edge.settling import Settler
+from edge.shadow import Shadow
 from edge.slots import Slots
 from edge.sources.base import Source
 from edge.sources.folder import FolderSource
@@ -45,6 +47,7 @@ from shared.link.spool import Spool
 from shared.release.fetch import from_https
 from shared.release.trust import TrustedClient, load_root
 from shared.status import StatusServer
+from shared.wire.messages import Answer, Command
 
 NAME = "edge"
 LARGEST_KEY_BYTES = 1 << 16
@@ -157,8 +160,9 @@ class Agent:
         self._spool = Spool(settings.spool_path, settings.state / "spool.key", settings.spool.capacity_mb << 20)
         self._frames, self._models = NewestFrames(), ModelSlot()
         self._events = EventFile(settings.outputs.file)
-        self._settler = Settler(self._events)
+        self._settler, self._shadow = Settler(self._events), Shadow()
         self._hand_over = HandOver()
+        self._audit_share = AuditShare(own=settings.policy.audit_share, highest=settings.policy.audit_share_on_alarm)
         self._uplink = self._make_uplink(identity)
         self._writer = CaseWriter(
             frames=self._hand_over,
@@ -166,6 +170,7 @@ class Agent:
             card=lambda: model.card if (model := self._models.current()) else None,
             offer=self._uplink.offer_many,
             bind=self._settler.bind,
+            audited=self._shadow.spooled,
         )
         self._inference = Inference(
             policy=settings.policy,
@@ -174,6 +179,7 @@ class Agent:
                 hand_over=self._hand_over.offer,
                 audit_key=self._uplink.audit_key,
                 dropped=self._frames.dropped_in_all,
+                audit_share=self._audit_share_at,
             ),
             streams=[stream.name for stream in settings.streams],
             monotonic=clock.monotonic,
@@ -221,7 +227,8 @@ class Agent:
             spool=self._spool,
             state=self._settings.state,
             telemetry=lambda: self._reporter.telemetry(),  # noqa: PLW0108 - the reporter is made later, from what is made here
-            on_answer=self._settler.answer,
+            on_answer=self._answered,
+            on_command=self._commanded,
             on_refresh=lambda: self._updater.refresh() if self._updater else None,
             fetch_key=lambda: relay_key(self._relay),
         )
@@ -238,16 +245,31 @@ class Agent:
         update = settings.update
         return Updater(
             UpdaterSettings(
-                device=settings.device, fleet=settings.fleet, interval_s=update.interval_s, probation_frames=update.probation_frames
+                device=settings.device,
+                fleet=settings.fleet,
+                interval_s=update.interval_s,
+                probation_frames=update.probation_frames,
+                watch_frames=update.watch_frames,
             ),
             trust=TrustedClient(settings.state / "trust", bootstrap_root=root, fetch=from_https(self._relay.get)),
             slots=Slots(settings.state / "slots"),
             models=self._models,
             load=lambda onnx, card: open_model(onnx, card, self._make_engine),
             service=self._service,
+            shadow=self._shadow,
             report=self._uplink.report,
             downloads=settings.state / "downloads",
         )
+
+    def _answered(self, answer: Answer) -> None:
+        self._settler.answer(answer)
+        self._shadow.answer(answer)
+
+    def _audit_share_at(self, now: float) -> float:
+        return max(self._audit_share.at(now), self._settings.update.audit_share if self._shadow.is_comparing else 0.0)
+
+    def _commanded(self, command: Command) -> bool:
+        return command.name == COMMAND and self._audit_share.ask(command.argument, now=clock.monotonic())
 
     def _service(self, release: int) -> Service:
         served = self._inference.served.get(release, Served())

@@ -1,7 +1,7 @@
 """Which slot a device starts with: the rules over what lies on its disk. Pure; slots reads and writes the files.
 
 Rules, in order:
-1. Live and committed are one: that slot, if it is whole.
+1. Live and committed are one: that slot, if it is whole; when it was being taken back (it is quarantined) the other, if that is usable.
 2. They differ, so the live one is on probation: not if it is not whole, not if it is quarantined, and not after `attempts` starts,
    which is also when it is blamed. Otherwise it, with one start more.
 3. Else the committed slot; else, of the whole slots that are not quarantined, the one with the older release, which has served
@@ -57,6 +57,11 @@ def decide(pointer: Pointer, whole: Mapping[str, Record], quarantined: Mapping[s
         attempts: starts a release may have without being committed.
     """
     if pointer.live == pointer.committed:
+        record = whole.get(pointer.committed)
+        other = older(whole, quarantined, besides=pointer.committed)
+        if record is not None and record.onnx_sha256 in quarantined and other:
+            reason, back = quarantined[record.onnx_sha256], Pointer(live=other, committed=other)
+            return Decision(name=other, pointer=back, given_up=record, reason=reason)
         return _committed(pointer, whole, quarantined)
     record = whole.get(pointer.live)
     if record is None:

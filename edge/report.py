@@ -90,6 +90,7 @@ class Reporter:
             "release": release,
             "model": {"engine": model.engine.name if model else "", "waiting_for_first": model is None, "reason": self._inference.reason},
             "update": self.updater.status() if self.updater else nothing,
+            "audit_share": self._inference.audit_share,
             "streams": {stream.name: self._stream(stream) for stream in self._streams},
             "link": self._link.status(),
             "spool": self._spool_status(),

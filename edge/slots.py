@@ -128,6 +128,14 @@ class Slots:
         self._point(Pointer(live=committed, committed=committed))
         return self._slot(committed)
 
+    def take_back(self, record: Record, reason: str) -> Slot | None:
+        """Quarantine the live and committed release and return to the one before it (rule 4); None, and no change, without one."""
+        live = self.live()
+        if live is None or not older(self._whole(), self.quarantined(), besides=live.name):
+            return None
+        self.quarantine(record, reason)
+        return self.turn_to_other(live)
+
     def turn_to_other(self, slot: Slot) -> Slot | None:
         """Make the other slot live and committed because `slot` cannot be loaded; None, and no change, when it holds nothing usable."""
         other = older(self._whole(), self.quarantined(), besides=slot.name)

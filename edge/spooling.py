@@ -36,7 +36,8 @@ class CaseWriter:
         pictures: what the configuration says of codec and quality.
         card: the running model's card, None before the first.
         offer: stores a group of cases.
-        bind: told the sequence of each stored case's frame.
+        bind: told the sequence of each stored case's frame that awaits an answer.
+        audited: told the sequence and frame of each stored audit sample.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class CaseWriter:
         card: Callable[[], Card | None],
         offer: Offer,
         bind: Callable[[int, Key], None],
+        audited: Callable[[int, Inferred], None] | None = None,
     ) -> None:
         self._frames = frames
         self._pictures = pictures
         self._card = card
         self._offer = offer
         self._bind = bind
+        self._audited = audited
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="cases", daemon=True)
         self.spooled = 0
@@ -91,6 +94,8 @@ class CaseWriter:
             self.spooled += 1
             if inferred.decision.awaits_answer:
                 self._bind(sequence, inferred.key)
+            if self._audited is not None and inferred.decision.action is Action.AUDIT:
+                self._audited(sequence, inferred)
 
     def _new_case(self, inferred: Inferred) -> NewCase:
         codec, quality = encoding(self._pictures, self._card())

@@ -1,7 +1,8 @@
 """The states of an update on the device, as one table; the diagram in the docs is drawn from it. Pure.
 
 An update is one attempt to bring one release into service. It walks down the states; it ends committed, fallen back or refused.
-- *fail* says the release is bad: before it served it is refused, after that the device falls back. Both quarantine it.
+- *fail* says the release is bad: before it served it is refused, after that the device falls back, for a while also after the commit.
+  All quarantine it.
 - *interrupt* says nothing about the release (no link, full disk, tampered by somebody between): it is offered again later.
 - A restart while live goes on with the probation; in any earlier state the next check offers the release again, and what had been
   fetched or staged is used.
@@ -19,6 +20,7 @@ from enum import Enum
 
 import msgspec
 
+from edge.paired import Paired
 from shared.release.card import Card
 
 
@@ -67,6 +69,7 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.OFFERED, Event.STAGE): State.STAGED,  # the idle slot held it already, from before a restart
     **{(state, Event.FAIL): State.REFUSED for state in _BEFORE_LIVE},
     (State.LIVE, Event.FAIL): State.FALLEN_BACK,
+    (State.COMMITTED, Event.FAIL): State.FALLEN_BACK,  # while it is still watched
     **{(state, Event.INTERRUPT): State.OFFERED for state in _BEFORE_LIVE},
 }
 """The whole behaviour: what is not in here cannot happen."""
@@ -111,14 +114,25 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new release must show: `frames` answered, no failure, and a deferred share within `lowest` and `highest`."""
+    """What a new release must show.
+
+    `frames` answered, no failure, a deferred share within `lowest` and `highest`, and not to be worse on audit samples than the release
+    before (paired).
+    """
 
     frames: int
     highest: float = 1.0
     lowest: float = 0.0
 
-    def verdict(self, service: Service) -> str | None:
-        """Return None while it lasts, "" when it is passed, else the reason to fall back."""
+    def verdict(self, service: Service, paired: Paired | None = None) -> str | None:
+        """Return None while it lasts, "" when it is passed, else the reason to fall back.
+
+        Args:
+            service: how it has done since it went live.
+            paired: how it has done beside the release before, None where nothing compares them.
+        """
+        if paired is not None and paired.is_worse:
+            return paired.words()
         if service.failures:
             return f"it failed on {service.failures} of {service.frames + service.failures} frames"
         if service.frames < self.frames:

@@ -1,7 +1,8 @@
 """Brings releases into service: asks the relay, believes only trust, builds and tests beside the running model, swaps, watches, commits.
 
 One thread of its own; the inference thread only ever sees `ModelSlot.swap`. The order is in `check` and `_bring`, the states in
-swap, the files in slots. No failure here stops inference: a check that fails leaves a reason and is tried again.
+swap, the files in slots. No failure here stops inference: a check that fails leaves a reason and is tried again. A committed release is
+watched for some frames more, for as long as the one before it is still in the other slot: late evidence takes it back too.
 
 Not here: when to ask (schedule), what may be believed (shared.release.trust), how engines are made (given in).
 """
@@ -14,32 +15,32 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from edge import selftest
-from edge.choice import choose, delta_base, unless_quarantined
+from edge.choice import choose, unless_quarantined
+from edge.delivery import Deliveries
+from edge.fitness import latency_ms, unfit
 from edge.model import LoadedModel, ModelSlot
 from edge.pointer import Record
 from edge.schedule import Schedule
+from edge.shadow import Shadow
 from edge.slots import Slot, Slots
 from edge.swap import FINAL, Event, Probation, Service, State, Update, probation_for
 from shared import clock, log
-from shared.errors import EngineError, ProtocolError, TerraceError, TrustError
-from shared.release import delta
-from shared.release.card import Card, SelfTest
+from shared.errors import EngineError, TerraceError, TrustError
 from shared.release.desired import Wanted, cohort_position
 from shared.release.trust import TargetInfo, TrustedClient
-from shared.vision.preprocess import prepare
 from shared.wire.messages import UpdateReport
 
-STEPPED, ENDED, WAITING, NO_DELTA, BROKEN = "update_stepped", "update_ended", "update_waits", "delta_unusable", "updater_defect"
+STEPPED, ENDED, WAITING, BROKEN = "update_stepped", "update_ended", "update_waits", "updater_defect"
 WATCH_S = 0.1
-TIMED_RUNS = 5
 LoadModel = Callable[[Path, Path], LoadedModel]
 
 
 class UpdaterSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Which family this device runs, who it is, how often it asks (seconds) and how many frames a release must answer."""
+    """Which family this device runs, who it is, how often it asks (seconds).
+
+    A release is committed after `probation_frames`; for `watch_frames` more it is taken back when it is worse than the one before.
+    """
 
     device: str
     fleet: str
@@ -47,6 +48,7 @@ class UpdaterSettings(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: float = 300.0
     at_least_s: float = 60.0
     probation_frames: int = 200
+    watch_frames: int = 2000
 
 
 class Updater:
@@ -59,6 +61,7 @@ class Updater:
         models: the model in use.
         load: makes a running model from a model file and its card (e.g. `open_model` with the profile's engine).
         service: how a release has done in service since the process started.
+        shadow: compares a release with the one before it on audit samples.
         report: takes the device's word on a release, for the uplink.
         downloads: a folder for files on their way.
     """
@@ -72,6 +75,7 @@ class Updater:
         models: ModelSlot,
         load: LoadModel,
         service: Callable[[int], Service],
+        shadow: Shadow,
         report: Callable[[UpdateReport], None],
         downloads: Path,
     ) -> None:
@@ -81,8 +85,9 @@ class Updater:
         self._models = models
         self._load = load
         self._service = service
+        self._shadow = shadow
         self._report = report
-        self._downloads = downloads
+        self._deliveries = Deliveries(trust, family=settings.family, downloads=downloads)
         place = cohort_position("schedule", settings.device)
         self._schedule = Schedule(interval_s=settings.interval_s, at_least_s=settings.at_least_s, place=place)
         self._wake = threading.Event()
@@ -93,6 +98,7 @@ class Updater:
         self._before: LoadedModel | None = None
         self._watched_from = Service()
         self._probation = Probation(frames=settings.probation_frames)
+        self._watched_to: int | None = None
         self._committed: list[int] = []
         self._latencies_ms: dict[int, float] = {}  # taken before a model serves: an engine is run by one thread at a time
         self._reason = ""
@@ -156,7 +162,9 @@ class Updater:
         """Do what is due: watch a release on probation, or look for a new one."""
         if self._update is not None and self._update.state is State.LIVE:
             self._watch()
-        elif self._schedule.wait_s(clock.monotonic()) <= 0:
+            return
+        self._look_back()
+        if self._schedule.wait_s(clock.monotonic()) <= 0:
             self._schedule.begin(clock.monotonic())
             self._schedule.end(failed=not self.check())
 
@@ -180,7 +188,7 @@ class Updater:
             except Exception as error:
                 logger.exception(BROKEN, error=str(error))
                 self._reason = f"a defect in the updater: {error}"
-            watching = self._update is not None and self._update.state is State.LIVE
+            watching = self._watched_to is not None or (self._update is not None and self._update.state is State.LIVE)
             self._wake.wait(WATCH_S if watching else max(WATCH_S, self._schedule.wait_s(clock.monotonic())))
             self._wake.clear()
 
@@ -210,7 +218,7 @@ class Updater:
         try:
             model = self._load(slot.onnx, slot.card)
             self._move(Event.BUILD)
-            self._self_test(model.card, model, choice)
+            self._self_test(model, choice)
         except (EngineError, _UnfitError) as error:
             self._refuse(slot, str(error))
             return
@@ -218,43 +226,22 @@ class Updater:
         self._go_live(slot, model)
 
     def _stage(self, choice: Wanted, onnx: TargetInfo, card: TargetInfo, current: Slot | None) -> Slot:
-        described = self._trust.fetch(card.path, self._downloads / "card.json").read_bytes()
-        content = self._by_delta(choice, onnx, current)
-        if content is None:
-            content = self._trust.fetch(onnx.path, self._downloads / "model.onnx").read_bytes()
-            self._note(bytes_fetched=onnx.length + card.length)
+        found = self._deliveries.fetch(choice, onnx, card, current=current)
+        if self._update is not None:
+            self._update = msgspec.structs.replace(self._update, bytes_fetched=found.bytes_fetched, by_delta=found.by_delta)
         self._move(Event.FETCH)
         self._move(Event.VERIFY)  # fetch and delta both end in the target's own signed hash
-        slot = self._slots.stage(content, described, release=choice.release, role=choice.role)
-        for left in self._downloads.iterdir():
-            left.unlink()
+        self._end_watch()  # what is staged takes the place of the release before
+        slot = self._slots.stage(found.onnx, found.card, release=choice.release, role=choice.role)
+        self._deliveries.clear()
         self._move(Event.STAGE)
         return slot
 
-    def _by_delta(self, choice: Wanted, onnx: TargetInfo, current: Slot | None) -> bytes | None:
-        if current is None:
-            return None
-        path = choice.path(self._settings.family, f"from-{current.record.release:06d}.delta")
-        info = self._trust.target(path)
-        size = info.length if info else None
-        if info is None or not delta_base(choice, running=current.record.release, delta_bytes=size, full_bytes=onnx.length):
-            return None
-        try:
-            container = self._trust.fetch(path, self._downloads / "delta").read_bytes()
-            content = delta.apply(current.onnx.read_bytes(), container, expect_sha256=onnx.sha256, limit_bytes=onnx.length)
-        except (ProtocolError, TrustError) as error:
-            log.get("updater").warning(NO_DELTA, release=choice.release, reason=str(error))
-            return None
-        self._note(bytes_fetched=info.length, by_delta=True)
-        return content
-
-    def _self_test(self, card: Card, model: LoadedModel, choice: Wanted) -> None:
-        if (card.model, card.release) != (self._settings.family, choice.release):
-            raise _UnfitError(f"its card is of {card.model} {card.release}")
-        reason = selftest.compare(card.self_test, _logits(model, card.self_test))
+    def _self_test(self, model: LoadedModel, choice: Wanted) -> None:
         current = self._models.current()
-        self._latencies_ms[choice.release] = taken = _latency_ms(model)
-        reason = reason or selftest.judge_latency(taken, self._latencies_ms.get(current.card.release) if current else None)
+        self._latencies_ms[choice.release] = taken = latency_ms(model)
+        before = self._latencies_ms.get(current.card.release) if current else None
+        reason = unfit(model, family=self._settings.family, release=choice.release, taken_ms=taken, before_ms=before)
         if reason:
             raise _UnfitError(reason)
 
@@ -274,10 +261,13 @@ class Updater:
         seen = self._service(before.card.release) if before else Service()
         self._probation = probation_for(model.card, frames=self._settings.probation_frames, before=seen)
         self._watched_from = self._service(slot.record.release)
-        self._latencies_ms.setdefault(slot.record.release, _latency_ms(model))
+        self._latencies_ms.setdefault(slot.record.release, latency_ms(model))
         self._before = self._models.swap(model)
-        self._live = slot.record
+        self._live, self._watched_to = slot.record, None
         committed = self._slots.committed()
+        if on_probation:
+            self._before = self._before or (self._load_from(committed) if committed else None)  # after a restart it is on disk only
+            self._shadow.begin(slot.record.release, self._before)
         if not on_probation:
             self._committed = self._committed or [slot.record.release]
         elif self._update is None and committed is not None:  # started anew in the middle of a probation
@@ -287,21 +277,39 @@ class Updater:
     def _watch(self) -> None:
         if self._live is None:
             return
-        verdict = self._probation.verdict(self._service(self._live.release).since(self._watched_from))
+        service = self._service(self._live.release)
+        verdict = self._probation.verdict(service.since(self._watched_from), self._shadow.paired())
         if verdict == "":
             self._slots.commit()
-            self._before = None
+            self._watched_to = service.frames + self._settings.watch_frames
             self._end(Event.COMMIT, f"it answered {self._settings.probation_frames} frames")
         elif verdict is not None:
-            self._fall_back(self._live, verdict)
+            self._return_to(self._slots.fall_back(self._live, verdict), verdict)
 
-    def _fall_back(self, record: Record, reason: str) -> None:
-        slot = self._slots.fall_back(record, reason)
+    def _look_back(self) -> None:
+        """Watch a committed release for a while more (the one before is still in the other slot)."""
+        if self._watched_to is None or self._live is None:
+            return
+        paired = self._shadow.paired()
+        if paired.is_worse and (slot := self._slots.take_back(self._live, paired.words())) is not None:
+            self._update = Update(release=self._live.release, from_release=slot.record.release, state=State.COMMITTED)
+            self._return_to(slot, paired.words())
+        elif paired.is_worse or self._service(self._live.release).frames >= self._watched_to:
+            self._end_watch()
+
+    def _end_watch(self) -> None:
+        self._watched_to = None
+        self._before = None
+        self._shadow.end()
+
+    def _return_to(self, slot: Slot | None, reason: str) -> None:
+        self._shadow.end()  # now nobody but the inference thread runs the model before
         before = self._before or (self._load_from(slot) if slot else None)
         if before is not None and slot is not None:
             self._models.swap(before)
             self._live = slot.record
-        self._before = None
+            self._committed = [number for number in self._committed if number != slot.record.release] + [slot.record.release]
+        self._end_watch()
         self._end(Event.FAIL, reason)
 
     def _refuse(self, slot: Slot, reason: str) -> None:
@@ -341,10 +349,6 @@ class Updater:
             self._update = self._update.after(event, reason)
             log.get("updater").info(STEPPED, release=self._update.release, state=self._update.state.value)
 
-    def _note(self, *, bytes_fetched: int, by_delta: bool = False) -> None:
-        if self._update is not None:
-            self._update = msgspec.structs.replace(self._update, bytes_fetched=bytes_fetched, by_delta=by_delta)
-
     def _end(self, event: Event, reason: str) -> None:
         self._move(event, reason)
         update = self._update
@@ -374,20 +378,3 @@ class Updater:
 
 class _UnfitError(Exception):
     """The release does not do what its card says; carries the reason."""
-
-
-def _logits(model: LoadedModel, test: SelfTest) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    frames = test.frames()
-    return np.concatenate([model.engine.run(prepare(frames[number : number + 1], model.card.input)) for number in range(len(frames))])
-
-
-def _latency_ms(model: LoadedModel) -> float:
-    """Return the best of some runs on one blank input, in milliseconds; the best, because the device is busy answering."""
-    spec = model.card.input
-    batch = np.zeros((1, spec.channels, spec.height, spec.width), np.float32)
-    times = []
-    for _ in range(TIMED_RUNS):
-        began = clock.monotonic()
-        model.engine.run(batch)
-        times.append(clock.monotonic() - began)
-    return 1000.0 * min(times)

@@ -35,7 +35,7 @@ from shared.link.spool import NewCase, Spool
 from shared.wire import topics
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.envelope import OVERHEAD_BYTES
-from shared.wire.messages import Answer, Telemetry, UpdateReport, encode
+from shared.wire.messages import Answer, Command, Telemetry, UpdateReport, encode
 
 ANNOUNCEMENT_REFUSED, STEP_FAILED = "key_announcement_refused", "uplink_step_failed"
 LARGEST_DOWN_BYTES = 64 << 10
@@ -63,6 +63,7 @@ class Uplink:
         state: the state folder.
         telemetry: builds what the device says of itself; the uplink fills in what it knows better (floor, spool, cases sent).
         on_answer: called with every answer to a case of this process, on the uplink's thread.
+        on_command: called with every command of the region, on the uplink's thread; returns whether it was understood.
         on_refresh: called when the region announces that releases may have changed (unsigned: act on it rarely).
         fetch_key: fetches the signed key announcement from the relay; None relies on MQTT alone.
     """
@@ -76,6 +77,7 @@ class Uplink:
         state: Path,
         telemetry: Callable[[], Telemetry],
         on_answer: Callable[[Answer], object],
+        on_command: Callable[[Command], bool] | None = None,
         on_refresh: Callable[[], object] | None = None,
         fetch_key: Callable[[], bytes] | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class Uplink:
         self._spool = spool
         self._telemetry = telemetry
         self._on_answer = on_answer
+        self._on_command = on_command
         self._on_refresh = on_refresh
         self._fetcher = None if fetch_key is None else Fetcher(fetch_key, lambda data: self._arrived(topics.KEY_ANNOUNCEMENT, data))
         self._log = log.get("uplink")
@@ -233,10 +236,12 @@ class Uplink:
             if self._on_refresh is not None:
                 self._on_refresh()
         else:
-            stored, answer = self._conversation.heard(payload, now=now)
+            stored, word = self._conversation.heard(payload, now=now)
             self._confirmed.update(stored)
-            if answer is not None:
-                self._on_answer(answer)
+            if isinstance(word, Answer):
+                self._on_answer(word)
+            elif word is not None and not (self._on_command and self._on_command(word)):
+                self._dropped["command"] += 1  # of a later version of the region
 
     def _keep_epoch(self, now: float) -> None:
         self._conversation.renew(now=now, wall=clock.wall())

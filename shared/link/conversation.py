@@ -24,7 +24,7 @@ from shared.link.session import Send, Session
 from shared.wire.chunks import split
 from shared.wire.compression import compress
 from shared.wire.envelope import SEALS_PER_EPOCH, Sealer
-from shared.wire.messages import Answer, Credit, Kind, Receipt
+from shared.wire.messages import Answer, Command, Credit, Kind, Receipt
 
 Read = Callable[[int], "bytes | None"]
 """Returns a case's payload by its sequence, or None when it has left the spool."""
@@ -87,11 +87,11 @@ class Conversation:
         """Take an unauthenticated hint."""
         self._handshake.hinted(now)
 
-    def heard(self, data: bytes, *, now: float) -> tuple[list[int], Answer | None]:
+    def heard(self, data: bytes, *, now: float) -> tuple[list[int], Answer | Command | None]:
         """Take a sealed message of the region.
 
         Returns:
-            The sequences that are stored now and may be deleted, and an answer to pass on, if there is one.
+            The sequences that are stored now and may be deleted, and an answer or a command to pass on, if there is one.
 
         Raises:
             ProtocolError: it is not believed.
@@ -108,9 +108,7 @@ class Conversation:
         elif isinstance(word, Answer):
             is_ours = word.spool_id == self._spool_id and self._session.answered(word.sequence)
             return [], word if is_ours else None
-        elif word is not None:
-            self.ignored["command"] += 1
-        return [], None
+        return [], word if isinstance(word, Command) else None
 
     def renew(self, *, now: float, wall: float) -> bool:
         """Begin a new epoch where one is due; returns whether it did."""

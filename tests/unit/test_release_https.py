@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, Response
 
 from cloud.publish import Repository
 from edge.model import ModelSlot, open_model
+from edge.shadow import Shadow
 from edge.slots import Slots
 from edge.swap import Service
 from edge.updater import Updater, UpdaterSettings
@@ -94,6 +95,7 @@ def test_a_release_walks_from_the_cloud_to_the_device(
         models=models,
         load=lambda onnx, card: open_model(onnx, card, OnnxEngine),
         service=lambda release: served.get(release, Service()),
+        shadow=Shadow(),
         report=said.append,
         downloads=tmp_path / "edge" / "downloads",
     )

@@ -67,6 +67,30 @@ def test_falling_back_keeps_the_old_and_remembers_why(slots: Slots) -> None:
     assert slots.live() == slots.committed()
 
 
+def test_a_committed_release_is_taken_back_also_across_a_power_cut(slots: Slots, tmp_path: Path) -> None:
+    stage(slots, 2)
+    slots.commit()
+    live = slots.live()
+    assert live is not None
+    slots.quarantine(live.record, "it disagrees")  # and the power goes before the pointer is moved
+    boot = Slots(tmp_path).boot()
+    assert boot.slot is not None
+    assert boot.given_up is not None
+    assert (boot.slot.record.release, boot.given_up.release, boot.reason, boot.on_probation) == (1, 2, "it disagrees", False)
+    assert slots.take_back(boot.slot.record, "there is no other") is None
+    assert not slots.is_quarantined(boot.slot.record.onnx_sha256)
+
+
+def test_taking_back_returns_to_the_release_before(slots: Slots) -> None:
+    stage(slots, 2)
+    slots.commit()
+    live = slots.live()
+    assert live is not None
+    back = slots.take_back(live.record, "it disagrees")
+    assert back is not None
+    assert (back.record.release, slots.committed(), slots.is_quarantined(sha256(b"model 2"))) == (1, back, True)
+
+
 def test_no_slot_is_written_while_both_are_needed(slots: Slots) -> None:
     stage(slots, 2)
     with pytest.raises(StorageError, match="no slot is free"):

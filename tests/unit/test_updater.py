@@ -14,6 +14,7 @@ from cloud.publish import Repository
 from edge.model import LoadedModel, ModelSlot, open_model
 from edge.schedule import Schedule
 from edge.selftest import compare, judge_latency
+from edge.shadow import Shadow
 from edge.slots import Slots
 from edge.swap import FINAL, TABLE, Event, Probation, Service, State, Update, diagram, probation_for
 from edge.updater import Updater, UpdaterSettings
@@ -27,7 +28,7 @@ from shared.wire.messages import UpdateReport
 from tests.unit import releases
 
 FIRST, SECOND, THIRD = releases.model(1), releases.model(1, moved=0.01), releases.model(1, moved=0.02)
-FRAMES = 10
+FRAMES, WATCHED = 10, 500
 
 
 class World:
@@ -52,15 +53,24 @@ class World:
     def restart(self) -> Updater:
         """Start the device's agent anew: memory is lost, the disk is not."""
         self.models = ModelSlot()
+        self.shadow = Shadow()
         self.served = {}
         device = self.folder / "device"
         self.updater = Updater(
-            UpdaterSettings(device="edge-1.region-1", fleet=releases.FLEET, probation_frames=FRAMES, interval_s=0.05, at_least_s=0.0),
+            UpdaterSettings(
+                device="edge-1.region-1",
+                fleet=releases.FLEET,
+                probation_frames=FRAMES,
+                watch_frames=WATCHED,
+                interval_s=0.05,
+                at_least_s=0.0,
+            ),
             trust=TrustedClient(device / "trust", bootstrap_root=self.repository.root(), fetch=self.fetch),
             slots=Slots(device / "slots"),
             models=self.models,
             load=self.load,
             service=lambda release: self.served.get(release, Service()),
+            shadow=self.shadow,
             report=self.reports.append,
             downloads=device / "downloads",
         )
@@ -239,6 +249,78 @@ def test_a_release_that_defers_far_too_much_is_taken_back(running: World) -> Non
     assert "defers 90%" in running.reports[-1].reason
 
 
+def judge(world: World, samples: int, *, agrees: bool, agreed_before: bool = True) -> None:
+    """Let audit samples be answered; the updater looks later."""
+    paired = world.shadow.paired()
+    for _ in range(samples):
+        paired = paired.add(agrees=agrees, agreed_before=agreed_before)
+    world.shadow._paired = paired
+
+
+def test_a_release_that_is_worse_on_audit_samples_falls_back_during_probation(running: World) -> None:
+    running.publish(2, SECOND)
+    running.updater.check()
+    before = running.models.current()
+    assert before is not None
+    judge(running, 3, agrees=True)
+    judge(running, 20, agrees=False)
+    running.serve(1)
+    assert (running.last(), running.running(), running.on_disk()) == ((2, "fallen_back"), 1, 1)
+    assert running.reports[-1].reason == "it agrees with the expert on 13 % of 23 audit samples, 100 % before"
+    assert running.updater.check()
+    assert running.running() == 1  # quarantined
+
+
+def test_late_evidence_takes_a_committed_release_back(running: World) -> None:
+    running.publish(2, SECOND)
+    running.updater.check()
+    running.serve()
+    assert (running.last(), running.on_disk()) == ((2, "committed"), 2)
+    running.serve(100)
+    assert running.running() == 2
+    judge(running, 20, agrees=False)
+    running.serve(1)
+    assert (running.last(), running.running(), running.on_disk()) == ((2, "fallen_back"), 1, 1)
+    assert running.updater.status()["committed"] == [2, 1]
+    running.restart()
+    assert running.running() == 1
+
+
+def test_the_watch_ends_after_its_frames(running: World) -> None:
+    running.publish(2, SECOND)
+    running.updater.check()
+    running.serve()
+    running.serve(WATCHED)
+    judge(running, 20, agrees=False)
+    running.serve(1)
+    assert (running.last(), running.running()) == ((2, "committed"), 2)
+
+
+def test_the_next_release_ends_the_watch_of_the_one_before(running: World) -> None:
+    running.publish(2, SECOND)
+    running.updater.check()
+    running.serve()
+    judge(running, 20, agrees=False)
+    running.publish(3, THIRD)
+    assert running.updater.check()
+    assert (running.running(), running.shadow.paired().audited) == (3, 0)
+    running.serve()
+    assert running.last() == (3, "committed")
+
+
+def test_a_probation_goes_on_after_a_restart_beside_the_model_on_disk(running: World) -> None:
+    running.publish(2, SECOND)
+    running.updater.check()
+    running.restart()
+    assert running.running() == 2
+    before = running.shadow._before
+    assert before is not None
+    assert before.card.release == 1
+    judge(running, 20, agrees=False)
+    running.serve(1)
+    assert (running.last(), running.running()) == ((2, "fallen_back"), 1)
+
+
 def test_going_back_is_a_newer_word_naming_an_older_release(running: World) -> None:
     running.publish(2, SECOND)
     running.updater.check()
@@ -373,7 +455,8 @@ def test_a_defect_does_not_end_updates(world: World, monkeypatch: pytest.MonkeyP
 
 
 def test_the_table_is_whole() -> None:
-    assert {state for state in State if not any(before is state for before, _ in TABLE)} == FINAL
+    ends = {state for state in State if not any(before is state for before, _ in TABLE)}
+    assert ends | {State.COMMITTED} == FINAL  # committed is an end, and for a while not the last word
     reached = {State.OFFERED, *TABLE.values()}
     assert reached == set(State)
     for (before, event), after in TABLE.items():

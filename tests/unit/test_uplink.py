@@ -19,7 +19,7 @@ from shared.link.spool import NewCase, Spool
 from shared.wire import topics
 from shared.wire.envelope import Sealer
 from shared.wire.keys import EpochKeys
-from shared.wire.messages import Answer, Case, Credit, Kind, Picture, Prediction, Receipt, Telemetry, UpdateReport, encode
+from shared.wire.messages import Answer, Case, Command, Credit, Kind, Picture, Prediction, Receipt, Telemetry, UpdateReport, encode
 from tests.brokers import Site, until
 from tests.regions import SmallRegion
 
@@ -236,6 +236,25 @@ def test_a_refresh_is_passed_on(region: SmallRegion, device: Device) -> None:
     device.start()
     device.wait(device.uplink._is_connected, "connected")
     until(lambda: region.client.publish(topics.REFRESH, b"") and device.refreshed, "passed on")
+
+
+def test_a_command_is_passed_on_and_an_unknown_one_counted(region: SmallRegion, site: Site, tmp_path: Path) -> None:
+    heard: list[Command] = []
+
+    def take(command: Command) -> bool:
+        heard.append(command)
+        return command.name == "audit-share"
+
+    device = Device(site, tmp_path, on_command=take)
+    region.announce()
+    device.start()
+    device.wait(lambda: region.epochs, "an epoch")
+    found = next(iter(region.epochs))
+    for name in ("audit-share", "dance"):
+        region.say(found[0], region.epochs[found], Kind.COMMAND, Command(name=name, argument="0.25"))
+    device.wait(lambda: len(heard) == 2, "both commands")
+    device.wait(lambda: device.uplink.status()["dropped"].get("command") == 1, "one counted")
+    device.stop()
 
 
 CHILD = """

@@ -1,0 +1,119 @@
+"""The release before, run beside the new one on audit samples only, until the new one has proved itself.
+
+Three threads meet here: the case writer runs the earlier model on a sample once its case is safe in the spool, the uplink brings the
+expert's answer, the updater looks at the comparison. The earlier model is run under the lock, and whoever ends the shadow has
+waited for that: afterwards no thread here touches it, so it may serve again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from edge.events import Inferred
+from edge.model import LoadedModel
+from edge.paired import Paired
+from shared import log
+from shared.errors import TerraceError
+from shared.vision.preprocess import prepare
+from shared.vision.tasks.classification import decode
+from shared.wire.messages import Answer
+
+SHADOW_FAILED = "shadow_failed"
+MOST_WAITING = 4096
+MOST_STREAMS = 1024
+
+
+class _Sample(NamedTuple):
+    """What both releases said of one frame."""
+
+    now: int
+    before: int
+
+
+class Shadow:
+    """Compares the release in service with the one before it; does nothing while there is none to compare with."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._release = 0
+        self._before: LoadedModel | None = None
+        self._paired = Paired.fresh()
+        self._samples: OrderedDict[int, _Sample] = OrderedDict()
+        self._early: OrderedDict[int, int] = OrderedDict()
+        self._units: OrderedDict[str, str] = OrderedDict()
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether there is a release before to compare with."""
+        return self._before is not None
+
+    def begin(self, release: int, before: LoadedModel | None) -> None:
+        """Compare a release that begins to serve with `before`; None compares with nothing."""
+        with self._lock:
+            self._release, self._before, self._paired = release, before, Paired.fresh()
+            for memory in (self._samples, self._early, self._units):
+                memory.clear()
+
+    def end(self) -> None:
+        """Compare no longer; when this returns the earlier model is not being run."""
+        self.begin(0, None)
+
+    def paired(self) -> Paired:
+        """Return the comparison so far."""
+        with self._lock:
+            return self._paired
+
+    def spooled(self, sequence: int, inferred: Inferred) -> None:
+        """Take an audit sample whose case is in the spool; for the case writer's thread."""
+        with self._lock:
+            before = self._before
+            if before is None or inferred.release != self._release or not self._is_new_unit(inferred):
+                return
+            said = self._run(before, inferred)
+            if said is None:
+                return
+            sample = _Sample(inferred.prediction.index, said)
+            if sequence in self._early:
+                self._count(sample, self._early.pop(sequence))
+            else:
+                self._samples[sequence] = sample
+                _bound(self._samples, MOST_WAITING)
+
+    def answer(self, answer: Answer) -> None:
+        """Take the expert's answer to any case; for the uplink's thread."""
+        with self._lock:
+            if self._before is None:
+                return
+            sample = self._samples.pop(answer.sequence, None)
+            if sample is not None:
+                self._count(sample, answer.prediction.index)
+            else:
+                self._early[answer.sequence] = answer.prediction.index  # of a sample still on its way here, or of no sample
+                _bound(self._early, MOST_WAITING)
+
+    def _count(self, sample: _Sample, expert: int) -> None:
+        self._paired = self._paired.add(agrees=sample.now == expert, agreed_before=sample.before == expert)
+
+    def _run(self, before: LoadedModel, inferred: Inferred) -> int | None:
+        if before.card.labels != inferred.labels:
+            return None  # their classes cannot be compared
+        try:
+            return decode(before.engine.run(prepare(inferred.frame.pixels[None], before.card.input)))[0].index
+        except TerraceError as error:
+            log.get("updater").warning(SHADOW_FAILED, release=before.card.release, reason=error.message)
+            self._before = None
+            return None
+
+    def _is_new_unit(self, inferred: Inferred) -> bool:
+        stream, unit = inferred.frame.stream, inferred.frame.unit
+        is_new = self._units.pop(stream, None) != unit
+        self._units[stream] = unit
+        _bound(self._units, MOST_STREAMS)
+        return is_new
+
+
+def _bound(memory: OrderedDict[int, _Sample] | OrderedDict[int, int] | OrderedDict[str, str], most: int) -> None:
+    while len(memory) > most:
+        memory.popitem(last=False)
