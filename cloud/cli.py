@@ -21,11 +21,13 @@ from cloud.fleet import Fleet
 from cloud.main import serve_cloud, token_path
 from cloud.people import describe
 from cloud.registry import Registry
+from cloud.rollout_cli import owner
 from cloud.setup import initialise
 from cloud.tables import open_registry
 from shared import log
 from shared.access import TokenStore
 from shared.account_cli import Desk, account_app
+from shared.audit import AuditLog
 from shared.clock import wall
 from shared.identity.denied import Entry, read_revoked, write_revoked
 from shared.identity.names import check_label
@@ -99,6 +101,7 @@ def start_round(
     with _open(read(config)) as (registry, found):
         found.require(region or [])
         item = registry.request_round("the owner of this machine", now=wall(), regions=region or [], publish=not trial, need=need)
+        _note(read(config), "round.requested", f"round {item.number}", {"publish": not trial, "need": need})
         if as_json:
             return _print(describe(item, registry))
     typer.echo(f"Round {item.number} is asked for. Watch it: terrace cloud round show {item.number}")
@@ -170,6 +173,7 @@ def revoke(
     else:
         entries[region] = Entry(at=wall(), reason=reason)
     write_revoked(settings.revoked_path, entries)
+    _note(settings, "region.believed" if undo else "region.revoked", region, {"reason": reason[:500]})
     if as_json:
         return _print({"region": region, "revoked": not undo})
     typer.echo(f"{region} {'is listened to again' if undo else 'is revoked; its next request is refused'}.")
@@ -188,11 +192,17 @@ def create_token(
 
     Use it as: curl --cacert people.pem -H "Authorization: Bearer TOKEN" https://…/v1/rounds
     """
-    token = TokenStore(token_path(read(config))).create(Role.named(role), label, lifetime_s=days * 86400.0)
+    settings = read(config)
+    token = TokenStore(token_path(settings)).create(Role.named(role), label, lifetime_s=days * 86400.0)
+    _note(settings, "token.made", label, {"role": role, "days": days})
     if as_json:
         return _print({"token": token, "role": role, "label": label})
     typer.echo(token)
     return None
+
+
+def _note(settings: Settings, action: str, subject: str, detail: dict[str, Any]) -> None:
+    AuditLog(settings.audit_path).append(owner(), action, subject, detail)
 
 
 def _people(settings: Settings) -> Desk:

@@ -133,6 +133,7 @@ def start_rollout(
             before, fleet=settings.fleet, family=family, release=release, role=role, deltas=deltas, salt=salt, share=share
         )
     repository.set_desired(after)
+    AuditLog(settings.audit_path).append(owner(), "desired.changed", f"{family} {release}", {"version": after.version, "share": share})
     typer.echo(f"desired state {after.version}: {family} {release} for {share:.0%} of {settings.fleet}.")
 
 
@@ -148,6 +149,8 @@ def back(
         raise TrustError(f"the fleet {settings.fleet} has no desired state yet.", "Start with: terrace cloud release rollout.")
     after = rollout.go_back(before, family, release=release, role=_role(repository, family, release) if release else "")
     repository.set_desired(after)
+    taken = f"{family} {after.models[family].release}"
+    AuditLog(settings.audit_path).append(owner(), "desired.back", taken, {"version": after.version})
     typer.echo(f"desired state {after.version}: {family} {after.models[family].release} for all of {settings.fleet}.")
 
 

@@ -32,11 +32,13 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training gives: the weights, on how many cases they rest, in how many steps."""
+    """What a training gives: the weights, on how many cases they rest, in how many steps, and the loss of the first and the last step."""
 
     arrays: Arrays
     examples: int
     steps: int
+    first_loss: float = 0.0
+    last_loss: float = 0.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,4 +72,5 @@ def _outcome(folder: Path) -> Outcome:
     result = json.loads((folder / RESULT).read_bytes())
     with np.load(folder / UPDATE, allow_pickle=False) as archive:
         arrays = {name: np.asarray(archive[name], np.float32) for name in archive.files}
-    return Outcome(arrays=arrays, examples=int(result["examples"]), steps=int(result["steps"]))
+    losses = {name: float(result[name]) for name in ("first_loss", "last_loss")}
+    return Outcome(arrays=arrays, examples=int(result["examples"]), steps=int(result["steps"]), **losses)

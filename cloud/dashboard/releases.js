@@ -13,8 +13,9 @@ const ACTS = {
   abort: { name: "Abort", icon: "stop", danger: true, text: "Every device goes back to the release before, at once." },
 };
 const ALLOWED = {
-  canary: ["promote", "pause", "abort"], widening: ["promote", "pause", "abort"], asking: ["promote", "pause", "abort"], paused: ["resume", "abort"],
+  canary: ["promote", "pause", "abort"], widening: ["promote", "pause", "abort"], asking: ["promote", "pause", "abort"], paused: ["promote", "resume", "abort"],
 };
+const VOTES = { committed: "good", probation: "info", fallen_back: "bad", refused: "bad" };
 const STAGES = ["canary", "widening", "done"];
 let chosen = null;
 
@@ -56,7 +57,7 @@ function rolloutOf(rollout, devices) {
   const votes = Object.entries(rollout.votes ?? {});
   const running = devices.filter((device) => device.release === rollout.release).length;
   const stage = { halted: 1, aborted: 1 }[rollout.state] ?? Math.max(0, STAGES.indexOf(rollout.state === "asking" || rollout.state === "paused" ? "widening" : rollout.state));
-  const tally = (word) => votes.filter(([, vote]) => vote === word).length;
+  const tally = (...words) => votes.filter(([, vote]) => words.includes(vote)).length;
   return h("article.card", {},
     h("header", {}, h("div.pair", {}, h("h2", {}, `Rollout of ${rollout.model} ${rollout.release}`), badge(rollout.state)),
       may("operator") ? h("div.actions", {}, (ALLOWED[rollout.state] ?? []).map((name) => button(rollout, name))) : null),
@@ -67,11 +68,11 @@ function rolloutOf(rollout, devices) {
       h("dl.facts", {},
         fact("May run it", percent(rollout.share, 0), "of devices, by keyed hash"),
         fact("Run it now", `${count(running)} of ${count(devices.length)}`, "devices"),
-        fact("Votes", votes.length ? `${tally("for")} for, ${tally("against")} against` : "none yet", `${votes.length} in the cohort`),
+        fact("Votes", votes.length ? `${tally("committed")} for, ${tally("fallen_back", "refused")} against` : "none yet", `${votes.length} in the cohort`),
         evidence(rollout.evidence),
         fact("Else", `release ${rollout.previous}`, "what devices go back to"),
         fact("Began", ago(rollout.started_at), full(rollout.started_at))),
-      votes.length ? h("ul.votes", { "aria-label": "Votes of the cohort" }, votes.map(([name, vote]) => h("li", {}, badge(`${name}: ${vote}`, { for: "good", against: "bad" }[vote] ?? "")))) : null,
+      votes.length ? h("ul.votes", { "aria-label": "Votes of the cohort" }, votes.map(([name, vote]) => h("li", {}, badge(`${name}: ${vote.replaceAll("_", " ")}`, VOTES[vote] ?? "")))) : null,
       historyOf(rollout.history ?? [])));
 }
 

@@ -25,9 +25,10 @@ from cloud.federation.workshop import Workshop
 from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
 from cloud.publish import Repository
+from cloud.records import Round
 from cloud.registry import Registry
 from cloud.rollout_book import RolloutBook
-from cloud.rollouts import Rollouts
+from cloud.rollouts import ITSELF, Rollouts
 from cloud.tables import open_registry
 from shared import clock, log
 from shared.audit import AuditLog
@@ -59,12 +60,13 @@ class RoundWorker:
         self._repository = Repository(settings.repository_folder, settings.repository.keys)
         mailbox = Mailbox(self.database, self.blobs)
         self._workshop = Workshop(settings)
+        self._audit = AuditLog(settings.audit_path)
         rollouts = Rollouts(
             settings,
             book=RolloutBook(self.database),
             fleet=self._fleet,
             repository=self._repository,
-            audit=AuditLog(settings.audit_path),
+            audit=self._audit,
         )
         self._releasing = Releasing(
             settings,
@@ -108,11 +110,20 @@ class RoundWorker:
             self._prepare()
             current = self._registry.open_round()
             if current is not None:
-                rounds.run(current)
+                self._record(rounds.run(current))
             elif in_need := self._in_need():
-                self._registry.request_round(f"drift alarm of {', '.join(in_need)}", now=clock.wall(), need=True)
+                self._request(f"drift alarm of {', '.join(in_need)}", need=True)
             elif self._is_due():
-                self._registry.request_round("enough new cases", now=clock.wall())
+                self._request("enough new cases")
+
+    def _request(self, reason: str, *, need: bool = False) -> None:
+        asked = self._registry.request_round(reason, now=clock.wall(), need=need)
+        self._audit.append(ITSELF, "round.requested", f"round {asked.number}", {"reason": reason[:500]})
+
+    def _record(self, ended: Round) -> None:
+        published = {step.name: step.result for step in self._registry.steps(ended.number)}.get("publish", {})
+        detail = {"reason": ended.reason[:500], "release": published.get("release", 0)}
+        self._audit.append(ITSELF, f"round.{ended.state}", f"round {ended.number}", detail)
 
     def _rounds(self) -> Rounds:
         training, releasing = self._training, self._releasing

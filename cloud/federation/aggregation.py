@@ -12,8 +12,10 @@ foundry's distillation re-estimates them, see docs/decisions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
+import msgspec
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -25,6 +27,7 @@ from cloud.federation.checks import Contribution
 from shared.errors import FederationError, ProtocolError
 
 EXAMPLES, STEPS = "num-examples", "steps"
+LOSSES = ("first-loss", "last-loss")
 Judge = Callable[[str, flower.Arrays], str]
 """Given a region and its update's arrays, why it must not count, or an empty string."""
 
@@ -95,7 +98,9 @@ class StreamingFedAvg(FedAvg):
         refused = checks.misfit(update, self._model) or checks.too_little(examples, steps, **self._minimum)
         if refused or not isinstance(examples, int) or not isinstance(steps, int):
             return Contribution(region=region, refused=refused)
-        return Contribution(region=region, examples=examples, steps=steps, norm=checks.change_norm(update, self._model))
+        first, last = _losses(message)
+        norm = checks.change_norm(update, self._model)
+        return Contribution(region=region, examples=examples, steps=steps, norm=norm, first_loss=first, last_loss=last)
 
     def _alone(self, found: list[Contribution], replies: Iterable[Message]) -> list[Contribution]:
         """Judge alone what is unlike the others; without a judge, or with nothing unlike, return `found` as it is."""
@@ -158,18 +163,21 @@ def _mean_of(name: str) -> str:
 
 def _counts(message: Message) -> tuple[object, object]:
     records = list(message.content.metric_records.values())
-    if len(records) != 1 or set(records[0]) != {EXAMPLES, STEPS}:
-        raise ProtocolError("an update must say its num-examples and steps, and nothing else.")
+    if len(records) != 1 or set(records[0]) - set(LOSSES) != {EXAMPLES, STEPS}:
+        raise ProtocolError("an update must say its num-examples and steps, may say its losses, and nothing else.")
     return records[0][EXAMPLES], records[0][STEPS]
 
 
+def _losses(message: Message) -> tuple[float | None, float | None]:
+    said = next(iter(message.content.metric_records.values()))
+    found = [said.get(name) for name in LOSSES]
+    first, last = (float(value) if isinstance(value, float | int) and math.isfinite(value) else None for value in found)
+    return first, last
+
+
 def _weighed(item: Contribution, weight: float) -> Contribution:
-    return Contribution(
-        region=item.region, examples=item.examples, steps=item.steps, norm=item.norm, weight=weight, refused=item.refused
-    )
+    return msgspec.structs.replace(item, weight=weight)
 
 
 def _refused(item: Contribution, reason: str) -> Contribution:
-    if not reason or item.refused:
-        return item
-    return Contribution(region=item.region, examples=item.examples, steps=item.steps, norm=item.norm, refused=reason)
+    return msgspec.structs.replace(item, refused=reason) if reason and not item.refused else item

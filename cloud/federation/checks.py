@@ -24,7 +24,10 @@ Arrays = Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
 
 
 class Contribution(msgspec.Struct, frozen=True, kw_only=True):
-    """One region's update as numbers: `norm` of its change of the parameters, `weight` its part of the mean, `refused` why not."""
+    """One region's update as numbers: `norm` of its change of the parameters, `weight` its part of the mean, `refused` why not.
+
+    The losses are what the region says of its first and last step; nothing is decided by them.
+    """
 
     region: str
     examples: int = 0
@@ -32,6 +35,8 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True):
     norm: float = 0.0
     weight: float = 0.0
     refused: str = ""
+    first_loss: float | None = None
+    last_loss: float | None = None
 
 
 def is_statistic(name: str) -> bool:

@@ -153,7 +153,8 @@ class Releasing:
         replies = self._mailbox.replies(current.number, "evaluate")
         counted = {name: sum(reply.candidate.cases) for name, reply in replies.items() if isinstance(reply, EvaluationReply)}
         silent = {name: getattr(reply, "reason", "no answer") for name, reply in replies.items() if name not in counted}
-        return {**plan, "cases": counted, "silent": silent}
+        figures = {name: _right(reply) for name, reply in replies.items() if isinstance(reply, EvaluationReply)}
+        return {**plan, "cases": counted, "figures": figures, "silent": silent}
 
     def _post(self, current: Round, results: Results, plan: dict[str, Any]) -> None:
         base = self.current(int(results["aggregate"]["base"]))
@@ -250,6 +251,10 @@ class Releasing:
 
     def _blob(self, data: bytes) -> Blob:
         return Blob(name=self._mailbox.blobs.put(data), size=len(data))
+
+
+def _right(reply: EvaluationReply) -> dict[str, int]:
+    return {"candidate": sum(reply.candidate.right), "current": sum(reply.current.right)}
 
 
 def _files(onnx: Path, card: bytes, current: Path, current_card: bytes) -> tuple[bytes, bytes, bytes, bytes]:

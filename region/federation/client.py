@@ -26,7 +26,8 @@ def client_app(train: Train) -> ClientApp:
     def _(message: Message, context: Context) -> Message:
         del context
         outcome = train(flower.arrays_of(message), wish_of(message))
-        metrics = MetricRecord({"num-examples": outcome.examples, "steps": outcome.steps})
+        losses = {"first-loss": outcome.first_loss, "last-loss": outcome.last_loss}
+        metrics = MetricRecord({"num-examples": outcome.examples, "steps": outcome.steps, **losses})
         return Message(RecordDict({"arrays": flower.record_of(outcome.arrays), "metrics": metrics}), reply_to=message)
 
     return app
