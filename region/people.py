@@ -60,11 +60,13 @@ class RoleCheck:
     Args:
         role: the least role.
         doors: who asks.
+        touch: whether a request is use of a session; what the page asks by itself is not.
     """
 
-    def __init__(self, role: Role, doors: Doors) -> None:
+    def __init__(self, role: Role, doors: Doors, *, touch: bool = True) -> None:
         self.role = role
         self._doors = doors
+        self._touch = touch
 
     def __call__(self, request: Request) -> Grant:
         """Return who asks.
@@ -75,7 +77,7 @@ class RoleCheck:
         """
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            found = self._doors.who(headers)
+            found = self._doors.who(headers, touch=self._touch)
         except AccessError as error:
             raise HTTPException(401, {"error": error.message, "remedy": error.remedy}) from None
         self._doors.vouch(headers, request.method)
@@ -127,7 +129,8 @@ def people_app(
     """
     app = FastAPI(title=f"terrace region {region}", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(TerraceError, _refused)
-    viewer, reviewer, admin = (Depends(RoleCheck(role, doors)) for role in (Role.VIEWER, Role.REVIEWER, Role.ADMIN))
+    viewer: Any = Depends(RoleCheck(Role.VIEWER, doors, touch=False))
+    reviewer, admin = (Depends(RoleCheck(role, doors)) for role in (Role.REVIEWER, Role.ADMIN))
 
     @app.get("/v1/summary")
     def summary(grant: Grant = viewer) -> dict[str, Any]:

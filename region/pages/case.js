@@ -49,8 +49,10 @@ function gauge(score, threshold) {
   const dot = h("i"), line = h("b");
   dot.style.left = at(score);
   line.style.left = at(threshold);
-  return h("div.why", {}, h("div.gauge", { role: "img", "aria-label": `score ${score.toFixed(3)}, threshold ${threshold.toFixed(3)}` }, line, dot),
-    h("div.gauge-words", {}, h("span", {}, `score ${score.toFixed(3)}`), h("span", {}, score < threshold ? "below" : "reaches", ` the threshold ${threshold.toFixed(3)}`)));
+  const digits = Math.abs(score - threshold) < 0.002 ? 6 : 3;
+  const [said, limit] = [score.toFixed(digits), threshold.toFixed(digits)];
+  return h("div.why", {}, h("div.gauge", { role: "img", "aria-label": `score ${said}, threshold ${limit}` }, line, dot),
+    h("div.gauge-words", {}, h("span", {}, `score ${said}`), h("span", {}, score < threshold ? "below" : "reaches", ` the threshold ${limit}`)));
 }
 
 function answers(item, tools) {

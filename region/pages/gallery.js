@@ -65,7 +65,8 @@ async function load(after = null) {
 function drawProgress() {
   const { labels } = state.summary;
   fill(progress, [
-    h("span", {}, h("b", {}, count(labels.gate)), " agreed on, at the gate"),
+    h("span", { title: "agreed on by two people; those of held-out units count at the gate of every round" }, h("b", {}, count(labels.human)), " agreed, ", h("b", {}, count(labels.gate)), " at the gate"),
+    labels.generated ? h("span.badge.warn.plain", { title: "labelled by a generator in the place of people" }, `${count(labels.generated)} by a generator`) : null,
     h("span", {}, h("b", {}, count(labels.open)), " wait for a second word"),
     labels.disputed ? h("span", {}, h("b", {}, count(labels.disputed)), " in dispute") : null]);
 }
