@@ -11,17 +11,18 @@ from pathlib import Path
 
 import msgspec
 
+from provisioning.testbed import commands, footage, learning, measure, page, plots, seed
 from provisioning.testbed import data as data_sets
-from provisioning.testbed import footage, measure, seed
 from provisioning.testbed import plan as plans
-from provisioning.testbed.acts import cascade
+from provisioning.testbed.acts import cascade, federation
+from provisioning.testbed.figures import Figures, learned_lines
 from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.footage import Footage
 from provisioning.testbed.loop import Loop
 from provisioning.testbed.report import Report, StoryReport, story_summary, summary
 from provisioning.testbed.screen import Screen
 from provisioning.testbed.stage import Stage
-from provisioning.testbed.story import Story
+from provisioning.testbed.story import ACTS, Story
 from shared.errors import InputError
 
 
@@ -40,6 +41,8 @@ class Demo:
         self._plan = plan
         self._data = data
         self._screen = screen
+        self._stage: Stage | None = None
+        self._told: dict[int, Figures] = {}
         self._report: Report = StoryReport() if plan.is_story else Report()
 
     def play(self, acts: frozenset[int]) -> None:
@@ -63,7 +66,8 @@ class Demo:
         stage = Stage(fleet, self._screen, began=began, report=self._report)
         if self._plan.is_story:
             shown.lay_out()
-            Story(stage, shown, acts=acts).run()
+            self._stage = stage
+            self._told = Story(stage, shown, acts=acts).run()
         else:
             self._loop(stage, streams, models)
 
@@ -83,18 +87,37 @@ class Demo:
 
     def finish(self, folder: Path | None, *, keep: bool) -> list[str]:
         """Write the report, remove the state folder unless it is kept, and return the summary's lines."""
-        notes = [plans.SMALL_FLEET_NOTE]
+        report = self._report
+        lines = story_summary(report, data=self._data) if isinstance(report, StoryReport) else summary(report, data=self._data)
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "report.json").write_text(json.dumps(msgspec.to_builtins(self._report), indent=1) + "\n", encoding="utf-8")
-            notes.append(f"written: {folder / 'report.json'}")
+            lines = [*lines, f"written: {self._write(folder, lines)}"]
         if keep:
-            notes.append(f"kept: {self._root}")
-        else:
-            shutil.rmtree(self._root, ignore_errors=True)
-        if isinstance(self._report, StoryReport):
-            return story_summary(self._report, data=self._data, notes=notes)
-        return summary(self._report, data=self._data, notes=notes)
+            return [*lines, f"kept: {self._root}"]
+        shutil.rmtree(self._root, ignore_errors=True)
+        return lines
+
+    def _write(self, folder: Path, lines: list[str]) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        keys = msgspec.to_builtins(self._report)
+        (folder / "report.json").write_text(json.dumps(keys, indent=1) + "\n", encoding="utf-8")
+        if self._stage is None:
+            return folder / "report.json"
+        regions = {region: self._plan.edge_names(region) for region in self._plan.region_names}
+        drawn = plots.draw(self._told, plots.Scene(self._stage.moments, self._stage.marks, regions), folder)
+        chapters = [
+            page.Chapter(
+                number=act.NUMBER,
+                title=act.TITLE,
+                claim=act.CLAIM,
+                lines=self._told[act.NUMBER].lines(),
+                commands=commands.of(act.NUMBER, self._plan),
+                picture=drawn[act.NUMBER].name,
+            )
+            for act in ACTS
+            if act.NUMBER in self._told
+        ]
+        (folder / "report.html").write_text(page.page(chapters, summary=lines, figures=keys), encoding="utf-8")
+        return folder / "report.html"
 
 
 def recounted(root: Path, act: int | None) -> list[str]:
@@ -108,6 +131,11 @@ def recounted(root: Path, act: int | None) -> list[str]:
         InputError: no story was played there.
     """
     notes = footage.read_notes(root)
-    if act not in (None, cascade.NUMBER):
-        raise InputError(f"act {act} is counted again by the commands it prints.", "Type them, with T set to the state folder.")
-    return cascade.measure(notes).lines()
+    lines: list[str] = []
+    if act in (None, cascade.NUMBER) and cascade.WINDOW in notes.windows:
+        lines += cascade.measure(notes).lines()
+    if act in (None, federation.NUMBER) and notes.question is not None:
+        lines += learned_lines(learning.answer(notes.question))
+    if not lines:
+        raise InputError(f"nothing of act {act} can be counted again here.", "Type the commands the act has printed.")
+    return lines

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from provisioning.testbed.intervals import Estimate
+from provisioning.testbed.learned import Learned
 
 Keys = dict[str, float | int]
+
+
+class Figures(Protocol):
+    """What an act measured."""
+
+    def keys(self) -> Keys:
+        """Return the act's keys of report.json."""
+
+    def lines(self) -> list[str]:
+        """Say it, a line each."""
 
 
 class CascadeFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +101,83 @@ class NeverLostFigures(msgspec.Struct, frozen=True, kw_only=True):
             f"cases waiting: {self.spool_before} before, {self.spool_peak} at most, drained {self.drained_s:.0f} s after the link was back",
             f"killed with -9: {self.kills} processes",
             f"recounted from the files: {self.spooled} cases spooled so far, {self.lost} lost, {self.doubled} doubled",
+        ]
+
+
+def recovered(found: Learned) -> float:
+    """Return the share of what the drift cost that the release won back."""
+    lost = found.before_clean.value - found.before_drifted.value
+    return (found.after_drifted.value - found.before_drifted.value) / max(1e-9, lost)
+
+
+def learned_lines(found: Learned) -> list[str]:
+    """Say what was learnt, on the same pictures."""
+    return [
+        f"before the drift      {found.before_clean.words()}   expert {found.expert_clean.value:.1%}",
+        f"under the drift       {found.before_drifted.words()}   expert {found.expert_drifted.value:.1%}",
+        f"with A's round        {found.after_drifted.words()}   {recovered(found):.0%} won back",
+        f"B, its own control    {found.b_control.words()}   before: {found.b_before.value:.1%}",
+        f"B, with A's round     {found.b_after.words()}",
+        f"what B gained from A  {found.transfer.words(sign=True)}   without a picture of A",
+        f"forgotten of before   {found.forgotten.words(sign=True)}",
+    ]
+
+
+class FederationFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Act 3: what the drift cost, what the round won back, and what region B gained from cases it never saw."""
+
+    learned: Learned
+    alarm_s: float
+    delta_bytes: int
+    full_bytes: int
+
+    def keys(self) -> Keys:
+        """Return the act's keys of report.json."""
+        found = self.learned
+        return {
+            "drift_alarm_s": self.alarm_s,
+            "drift_drop_points": 100 * (found.before_clean.value - found.before_drifted.value),
+            "drift_drop_expert_points": 100 * (found.expert_clean.value - found.expert_drifted.value),
+            "drift_recovered_share": recovered(found),
+            "transfer_to_b_points": 100 * found.transfer.value,
+            "transfer_to_b_low": 100 * found.transfer.low,
+            "clean_forgetting_points": 100 * found.forgotten.value,
+            "release_bytes_full": self.full_bytes,
+            "release_bytes_delta": self.delta_bytes,
+            "release_share_of_full": self.delta_bytes / max(1, self.full_bytes),
+        }
+
+    def lines(self) -> list[str]:
+        """Say it."""
+        release = f"the release went out as {self.delta_bytes:,} of {self.full_bytes:,} bytes"
+        return [*learned_lines(self.learned), f"alarm after {self.alarm_s:.0f} s; {release}"]
+
+
+class BadReleaseFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Act 4: how far the bad release came and for how long; `worse` is what it lost on the same pictures."""
+
+    exposed: int
+    devices: int
+    running_s: float
+    taken_back_s: float
+    worse: Estimate
+    reason: str
+
+    def keys(self) -> Keys:
+        """Return the act's keys of report.json."""
+        return {
+            "bad_release_exposed_share": self.exposed / max(1, self.devices),
+            "bad_release_taken_back_s": self.taken_back_s,
+            "bad_release_worse_points": 100 * self.worse.value,
+        }
+
+    def lines(self) -> list[str]:
+        """Say it."""
+        return [
+            f"worse by {self.worse.words()} on the same pictures",
+            f"reached {self.exposed} of {self.devices} devices and ran there for {self.running_s:.0f} s",
+            f"off every device {self.taken_back_s:.0f} s after its gate failed, by itself",
+            f"the cloud says: {self.reason}",
         ]
 
 

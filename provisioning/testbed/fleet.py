@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,15 @@ class Fleet:
         """Return what every daemon says of itself."""
         return {name: self.status(name) for name in ("cloud", *self.regions, *self.edges)}
 
-    def start_round(self) -> int:
-        """Ask the cloud for a federated round, as an operator would, and return its number."""
-        answer = json.loads(run_command(["cloud", "round", "start", "--config", str(self.config("cloud")), "--json"]))
+    def start_round(self, *, regions: Sequence[str] = (), is_trial: bool = False) -> int:
+        """Ask the cloud for a federated round, as an operator would, and return its number.
+
+        Args:
+            regions: only these train; by default the cloud chooses.
+            is_trial: it goes through the gates and publishes nothing.
+        """
+        chosen = [word for region in regions for word in ("--region", region)] + (["--trial"] if is_trial else [])
+        answer = json.loads(run_command(["cloud", "round", "start", *chosen, "--config", str(self.config("cloud")), "--json"]))
         return int(answer["number"])
 
     def recount_spool(self, device: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from provisioning.testbed.data import Streams
+from provisioning.testbed.learned import Question
 from provisioning.testbed.stage import Window
 from shared.errors import InputError
 
@@ -30,6 +31,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     videos: dict[str, str] = {}
     events: tuple[str, ...] = ()
     windows: dict[str, Window] = {}
+    question: Question | None = None
 
 
 def read_notes(root: Path) -> Notes:
@@ -61,6 +63,7 @@ class Footage:
         self.videos = dict(streams.videos)
         self.tables = {device: [self._live_table(table) for table in tables] for device, tables in streams.tables.items()}
         self._windows: dict[str, Window] = {}
+        self._question: Question | None = None
 
     def lay_out(self) -> None:
         """Copy every stream to where its device reads it."""
@@ -76,7 +79,11 @@ class Footage:
         """Return the streams of these devices."""
         return [str(table["name"]) for device in devices for table in self.tables[device]]
 
-    def replace(self, name: str, made: Path) -> None:
+    def everything(self) -> dict[str, str]:
+        """Return all labelled pictures by name: what is streamed and what is held out."""
+        return {path.stem: str(path) for path in (*self.clean.values(), *self.held_out)}
+
+    def replace(self, name: str, made: str) -> None:
         """Put another file of the same labels in a stream's place, in one step."""
         beside = self.live(name).with_suffix(".part")
         shutil.copy(made, beside)
@@ -85,12 +92,21 @@ class Footage:
     def remember(self, what: str, window: Window) -> Notes:
         """Write down which span of time an act measured, for who counts again from the files, and return all notes."""
         self._windows[what] = window
+        return self._write()
+
+    def remember_question(self, question: Question) -> None:
+        """Write down which models act 3 compares on which pictures."""
+        self._question = question
+        self._write()
+
+    def _write(self) -> Notes:
         notes = Notes(
             models=str(self.models),
             clean={name: str(path) for name, path in self.clean.items()},
             videos={name: str(path) for name, path in self.videos.items()},
             events=tuple(str(self.root / device / "events.jsonl") for device in self.tables),
             windows=self._windows,
+            question=self._question,
         )
         (self.root / NOTES).write_bytes(msgspec.json.format(msgspec.json.encode(notes), indent=1))
         return notes

@@ -6,12 +6,11 @@ is counted after the stop comes from their files alone.
 
 from __future__ import annotations
 
-from provisioning.testbed import ledger, timeline
 from provisioning.testbed.recount import recount
 from provisioning.testbed.report import Report
-from provisioning.testbed.stage import Stage, Window, open_round
-
-SWAP_WINDOW_S = 3.0
+from provisioning.testbed.rounds import open_round
+from provisioning.testbed.stage import Stage, Window
+from provisioning.testbed.swaps import swap
 
 
 class Loop:
@@ -61,20 +60,3 @@ class Loop:
         self._stage.screen.step(words)
         open_round(self._stage, number)
         self._report.rounds += 1
-
-
-def swap(stage: Stage, *, after: int) -> None:
-    """Wait until every device has committed a release newer than `after`, and count the frames dropped by the change."""
-    report = stage.report
-    stage.screen.step("Devices fetch the release, verify it, test it while the old one serves, and swap between two frames")
-    stage.until(lambda: all(stage.committed(device) > after for device in stage.devices), 90, "every device to commit")
-    report.devices_committed = sum(stage.committed(device) > after for device in stage.devices)
-    report.released_student = max(stage.committed(device) for device in stage.devices)
-    stage.pause(SWAP_WINDOW_S)
-    report.drops_beyond_steady_rate_in_swap = sum(_drops(stage, device) for device in stage.devices)
-
-
-def _drops(stage: Stage, device: str) -> float:
-    samples = timeline.rates(stage.moments, device)
-    swaps = [float(one["at"]) for one in stage.fleet.status(device).get("swaps", []) if one.get("from")]
-    return sum(ledger.drops_beyond_steady_rate(samples, at, window_s=SWAP_WINDOW_S) for at in swaps)

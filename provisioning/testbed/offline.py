@@ -31,6 +31,11 @@ def truth(path: Path) -> Truth:
     return Truth(labels=labels, units=units)
 
 
+def classes(card: Path) -> int:
+    """Return how many classes a card names."""
+    return len(decode_card(card.read_bytes()).labels)
+
+
 def right(model: Path, card: Path, path: Path) -> list[bool]:
     """Return, for each frame of a labelled .npz, whether a model answers it rightly.
 

@@ -16,8 +16,13 @@ import msgspec
 FLEET = "demo"
 SMALL_FLEET_NOTE = (
     "small-fleet values: 1 region is a quorum, rounds start at 16 cases, one device may give all of a round's data, "
-    "devices look for releases every 2 s, a release is tried on 1 device and goes on within 20 s where nothing speaks against it"
+    "devices look for releases every 2 s, a release is tried on 1 device and goes on (the story: asks) where nothing speaks against it"
 )
+
+
+NEEDED_CASES = 48
+REFERENCE_SAMPLES, DRIFT_ALPHA = 40, 1e-3
+"""A few minutes of four cameras: a fleet that runs for months learns its reference on more samples, and alarms falsely less often."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +64,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 SHORT = Plan(frames_per_stream=240, warm_s=1.5, steady_s=9.0, after_swap_s=2.0, training_steps=40, minimum_cases=8, probation_frames=20)
 """The plan of `--loop --short`: at most 90 seconds, for tests."""
-STORY = Plan(regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, held_out=2, is_story=True)
+STORY = Plan(
+    regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, audit_share=0.08, held_out=4, is_story=True
+)
 """The plan of the story: at most seven minutes on two cores."""
 SHORT_STORY = msgspec.structs.replace(STORY, warm_s=1.0, steady_s=15.0, after_swap_s=2.0, training_steps=80, probation_frames=20)
 """The plan of `--short`: at most four minutes, for tests."""
@@ -131,13 +138,14 @@ def cloud_settings(plan: Plan, ports: Ports, root: Path) -> dict[str, Any]:
             "deadline_s": 120.0,
             "steps": plan.training_steps,
             "batch": 32,
+            "needed_cases": NEEDED_CASES,
         },
         "foundry": {"distil_steps": plan.training_steps // 2, "minimum_held_out": plan.minimum_cases},
         "rollout": {
             "minimum_devices": 1,
             "minimum_regions": 1,
-            "ask_when_small": False,
-            "deadline_s": 20.0,
+            "ask_when_small": plan.is_story,
+            "deadline_s": 30.0 if plan.is_story else 20.0,
             "excluded_loss": 0.3,
         },
     }
@@ -155,6 +163,7 @@ def region_settings(plan: Plan, ports: Ports, root: Path, region: str) -> dict[s
         "ops": {"port": ports.ops[region]},
         "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress"), "poll_interval_s": 1.0},
         "training": {"minimum_cases": plan.minimum_cases},
+        "drift": {"reference_samples": REFERENCE_SAMPLES, "alpha": DRIFT_ALPHA},
     }
 
 

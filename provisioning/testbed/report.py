@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from provisioning.testbed.plan import SMALL_FLEET_NOTE
+
 
 class Report(msgspec.Struct, kw_only=True):
     """The keys of report.json: accuracies, shares and drops are fractions, times in the unit of their name.
@@ -75,7 +77,7 @@ class StoryReport(Report, kw_only=True):
     labels_by: str = ""
 
 
-def story_summary(report: StoryReport, *, data: str, notes: list[str]) -> list[str]:
+def story_summary(report: StoryReport, *, data: str) -> list[str]:
     """Say in a few lines what the acts came to; an act that was not played has none."""
     lines = [f"data: {data}; {report.devices} devices; labels where people would give them: {report.labels_by or 'none were needed'}"]
     if report.edge_accuracy_gain_points is not None:
@@ -90,7 +92,7 @@ def story_summary(report: StoryReport, *, data: str, notes: list[str]) -> list[s
         lines.append(f"the bad release reached {share:.0%} of the devices and was off them after {back:.0f} s")
     lines.append(f"pictures that left a region: {report.pictures_left_region}")
     lines.append(f"all in {report.seconds_total:.0f} s, {report.peak_memory_mb:,.0f} MB of memory at most")
-    return [*lines, *notes]
+    return [*lines, SMALL_FLEET_NOTE]
 
 
 def fill(report: Report, keys: Mapping[str, float | str]) -> None:
@@ -103,7 +105,7 @@ def fill(report: Report, keys: Mapping[str, float | str]) -> None:
         setattr(report, key, value)
 
 
-def summary(report: Report, *, data: str, notes: list[str]) -> list[str]:
+def summary(report: Report, *, data: str) -> list[str]:
     """Say in numbers what happened, one line each."""
     saved = 1 - report.uplink_bytes_per_frame / max(1e-9, report.all_frames_same_codec_bytes_per_frame)
     release = f"release {report.released_student}: {report.release_bytes_full:,} bytes, as a delta {report.release_bytes_delta:,}"
@@ -132,5 +134,5 @@ def summary(report: Report, *, data: str, notes: list[str]) -> list[str]:
             f"first prediction after {report.seconds_to_first_prediction:.1f} s, all in {report.seconds_total:.0f} s, "
             f"{report.peak_memory_mb:,.0f} MB of memory at most"
         ),
-        *notes,
+        SMALL_FLEET_NOTE,
     ]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -57,6 +57,7 @@ class Stage:
         self.screen = screen
         self.report = report
         self.moments: list[timeline.Moment] = []
+        self.marks: list[timeline.Mark] = []
         self.kills = 0
         self._began = began
         self._last_memory = 0.0
@@ -85,6 +86,10 @@ class Stage:
         for process in reversed(self.fleet.processes):
             if not process.stop():
                 self.screen.say(f"{process.name} had to be killed")
+
+    def mark(self, what: str) -> None:
+        """Remember that something happened now, for the plots."""
+        self.marks.append(timeline.Mark(at=time.time(), what=what))
 
     def elapsed(self) -> float:
         """Return seconds since the demo began."""
@@ -161,6 +166,10 @@ class Stage:
         """Return a device's counters as of the last look."""
         return self.moments[-1].devices.get(name, timeline.Device()) if self.moments else timeline.Device()
 
+    def region(self, name: str) -> timeline.Region:
+        """Return a region's counters as of the last look."""
+        return self.moments[-1].regions.get(name, timeline.Region()) if self.moments else timeline.Region()
+
     def _event_files(self) -> list[Path]:
         return [path for device in self.devices if (path := self.fleet.events(device)).exists()]
 
@@ -181,28 +190,3 @@ def _step_back() -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
-
-
-def open_round(stage: Stage, number: int, *, deadline_s: float = 150.0) -> dict[str, Any]:
-    """Watch a federated round to its end, saying each step, and return its last state.
-
-    Raises:
-        DaemonFailedError: it failed or was refused, with its reason.
-    """
-    seen = ""
-    state: dict[str, Any] = {}
-
-    def over() -> bool:
-        nonlocal seen, state
-        rounds = stage.fleet.status("cloud").get("rounds", [])
-        state = next((dict(entry) for entry in rounds if entry.get("number") == number), {})
-        words = f"{state.get('step', '')} {state.get('reason', '')}".strip()
-        if words and words != seen:
-            seen = words
-            stage.screen.say(f"round {number}: {words}")
-        if state.get("state") in ("failed", "refused"):
-            raise DaemonFailedError(f"round {number} {state['state']}: {state.get('reason', 'no reason given')}")
-        return state.get("state") in ("published", "done", "trial")
-
-    stage.until(over, deadline_s, f"the end of round {number}")
-    return state

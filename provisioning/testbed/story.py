@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Protocol
 
 from provisioning.testbed import commands
-from provisioning.testbed.acts import cascade, ledger, never_lost
-from provisioning.testbed.figures import CascadeFigures, LedgerFigures, NeverLostFigures
+from provisioning.testbed.acts import bad_release, cascade, federation, ledger, never_lost
+from provisioning.testbed.figures import Figures
 from provisioning.testbed.footage import Footage
 from provisioning.testbed.report import fill
 from provisioning.testbed.stage import Stage
 
 
-class Told(msgspec.Struct, kw_only=True):
-    """What the acts that were played have measured."""
+class Act(Protocol):
+    """A file of `acts/`."""
 
-    cascade: CascadeFigures | None = None
-    never_lost: NeverLostFigures | None = None
-    ledger: LedgerFigures | None = None
+    NUMBER: int
+    TITLE: str
+    CLAIM: str
+
+    def play(self, stage: Stage, footage: Footage, /) -> Figures:
+        """Do it to the running fleet, and return what was measured meanwhile."""
+
+
+ACTS: tuple[Act, ...] = (cascade, never_lost, federation, bad_release, ledger)
 
 
 class Story:
@@ -32,43 +38,29 @@ class Story:
     def __init__(self, stage: Stage, footage: Footage, *, acts: frozenset[int]) -> None:
         self._stage = stage
         self._footage = footage
-        self._acts = acts
-        self.told = Told()
+        self._acts = acts | {ledger.NUMBER}
+        self.told: dict[int, Figures] = {}
 
-    def run(self) -> Told:
-        """Play; every daemon is stopped when this returns or raises."""
+    def run(self) -> dict[int, Figures]:
+        """Play; every daemon is stopped when this returns or raises. Returns what each act measured, by its number."""
         try:
             self._stage.open()
-            self._stage.screen.say(f"below, T={self._stage.fleet.root} (add --keep, and it stays)")
-            self._cascade()
-            self._never_lost()
+            self._stage.screen.say(f"below, T={self._stage.fleet.root} (it stays with --keep)")
+            self._play(cascade)
+            self._play(never_lost)
+            self._play(federation)
+            self._play(bad_release)
         finally:
             self._stage.close()
-        self._ledger()
+        self._play(ledger)
         self._stage.report.seconds_total = self._stage.elapsed()
         return self.told
 
-    def _cascade(self) -> None:
-        if cascade.NUMBER not in self._acts:
+    def _play(self, act: Act) -> None:
+        if act.NUMBER not in self._acts:
             return
         screen = self._stage.screen
-        screen.act(cascade.NUMBER, cascade.TITLE, cascade.CLAIM)
-        self.told.cascade = cascade.play(self._stage, self._footage)
-        fill(self._stage.report, self.told.cascade.keys())
-        screen.found(self.told.cascade.lines(), commands.cascade())
-
-    def _never_lost(self) -> None:
-        if never_lost.NUMBER not in self._acts:
-            return
-        screen = self._stage.screen
-        screen.act(never_lost.NUMBER, never_lost.TITLE, never_lost.CLAIM)
-        self.told.never_lost = never_lost.play(self._stage)
-        fill(self._stage.report, self.told.never_lost.keys())
-        screen.found(self.told.never_lost.lines(), commands.cases(self._stage.fleet.plan, self._stage.fleet.plan.region_names[0]))
-
-    def _ledger(self) -> None:
-        screen = self._stage.screen
-        screen.act(ledger.NUMBER, ledger.TITLE, ledger.CLAIM)
-        self.told.ledger = ledger.play(self._stage.fleet)
-        fill(self._stage.report, self.told.ledger.keys())
-        screen.found(self.told.ledger.lines(), commands.ledger(self._stage.fleet.plan))
+        screen.act(act.NUMBER, act.TITLE, act.CLAIM)
+        figures = self.told[act.NUMBER] = act.play(self._stage, self._footage)
+        fill(self._stage.report, figures.keys())
+        screen.found(figures.lines(), commands.of(act.NUMBER, self._stage.fleet.plan))

@@ -40,6 +40,13 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     regions: dict[str, Region] = {}
 
 
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done or seen, at a time in Unix seconds."""
+
+    at: float
+    what: str
+
+
 def moment(at: float, statuses: Mapping[str, Mapping[str, Any]]) -> Moment:
     """Make a moment of what the daemons say of themselves."""
     return Moment(
@@ -88,3 +95,17 @@ def rates(moments: Sequence[Moment], name: str) -> list[ledger.RateSample]:
 def spool(moments: Sequence[Moment], devices: Sequence[str]) -> list[tuple[float, int]]:
     """Return how many cases waited on these devices together, over time."""
     return [(one.at, sum(one.devices[name].spool for name in devices if name in one.devices)) for one in moments]
+
+
+def answered(moments: Sequence[Moment], devices: Sequence[str]) -> list[tuple[float, int]]:
+    """Return how many frames these devices had answered since the first moment, over time; a device that starts anew goes on."""
+    total, before = 0, dict[str, int]()
+    rows = []
+    for one in moments:
+        for name in devices:
+            if name in one.devices:
+                now = one.devices[name].inferred
+                total += now - before.get(name, now) if now >= before.get(name, now) else now
+                before[name] = now
+        rows.append((one.at, total))
+    return rows

@@ -5,14 +5,17 @@ from __future__ import annotations
 from provisioning.testbed import ledger as arithmetic
 from provisioning.testbed.figures import LedgerFigures
 from provisioning.testbed.fleet import Fleet
+from provisioning.testbed.footage import Footage
 from provisioning.testbed.recount import recount
+from provisioning.testbed.stage import Stage
 
 NUMBER, TITLE = 5, "Ledger"
 CLAIM = "Everything is stopped and counted again from the files alone."
 
 
-def play(fleet: Fleet) -> LedgerFigures:
-    """Count a stopped fleet."""
+def play(stage: Stage, _: Footage) -> LedgerFigures:
+    """Count the stopped fleet."""
+    fleet = stage.fleet
     counted = recount(fleet)
     frames = sum(_answered(fleet, device) for device in fleet.plan.devices)
     total = counted.cases

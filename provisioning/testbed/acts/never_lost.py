@@ -12,6 +12,7 @@ import time
 
 from provisioning.testbed import timeline
 from provisioning.testbed.figures import NeverLostFigures
+from provisioning.testbed.footage import Footage
 from provisioning.testbed.recount import count_cases
 from provisioning.testbed.stage import Stage
 
@@ -21,7 +22,7 @@ CUT_SHARE = 0.4
 """Of the steady time: how long the link stays cut."""
 
 
-def play(stage: Stage) -> NeverLostFigures:
+def play(stage: Stage, _: Footage) -> NeverLostFigures:
     """Cut, kill, mend, drain, kill again, count."""
     region = stage.fleet.plan.region_names[0]
     devices = stage.fleet.plan.edge_names(region)
@@ -48,6 +49,7 @@ def _cut(stage: Stage, region: str, devices: list[str]) -> tuple[int, float]:
     stage.screen.say(f"cutting every connection between {region} and its devices")
     began, before = time.monotonic(), _inferred(stage, devices)
     stage.fleet.wires[region].send(signal.SIGUSR1)
+    stage.mark("link cut")
     stage.until(lambda: not any(stage.device(device).connected for device in devices), 30, "the devices to notice the cut")
     stage.pause(stage.fleet.plan.steady_s * CUT_SHARE / 2)
     kill_broker(stage, region)
@@ -61,6 +63,7 @@ def _mend(stage: Stage, region: str, devices: list[str]) -> tuple[int, float]:
     stage.screen.say(f"{peak} cases wait on the devices; mending the link")
     began = time.monotonic()
     stage.fleet.wires[region].send(signal.SIGUSR2)
+    stage.mark("link mended")
     stage.until(lambda: all(stage.device(device).connected for device in devices), 60, "the devices to connect again")
     stage.until(lambda: _waiting(stage, devices) <= len(devices), 60, "the spools to drain")
     return peak, time.monotonic() - began
@@ -72,6 +75,7 @@ def kill_broker(stage: Stage, region: str) -> None:
     broker = owner.child("mosquitto")
     stage.screen.say(f"kill -9 {broker}: the broker of {region}")
     os.kill(broker, signal.SIGKILL)
+    stage.mark("broker killed")
     stage.kills += 1
     stage.until(lambda: owner.child("mosquitto") not in (0, broker), 30, f"{region} to start its broker again")
 
@@ -80,6 +84,7 @@ def _kill_device(stage: Stage, device: str) -> None:
     process = stage.fleet.edges[device]
     stage.screen.say(f"kill -9 {process.pid}: {device}, in the middle of its frames")
     process.kill()
+    stage.mark("device killed")
     stage.kills += 1
     process.start()
     stage.until(lambda: stage.answers(device), 60, f"{device} to be answered again")
