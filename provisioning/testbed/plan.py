@@ -72,7 +72,7 @@ SHORT_STORY = msgspec.structs.replace(STORY, warm_s=1.0, steady_s=15.0, after_sw
 """The plan of `--short`: at most four minutes, for tests."""
 
 
-PORTS_PER_REGION = 6
+PORTS_PER_REGION = 7
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +85,8 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     workers: Mapping[str, int]
     machines: Mapping[str, int]
     ops: Mapping[str, int]
+    reviewers: Mapping[str, int]
+    """The regions' own pages for people."""
     wire_broker: Mapping[str, int]
     wire_machines: Mapping[str, int]
 
@@ -98,7 +100,7 @@ def assign_ports(plan: Plan, free: Sequence[int]) -> Ports:
     """Give every listener one of the free ports."""
     starts = range(3, 3 + PORTS_PER_REGION * plan.regions, PORTS_PER_REGION)
     each = [free[start : start + PORTS_PER_REGION] for start in starts]
-    broker, workers, machines, ops, wire_broker, wire_machines = (
+    broker, workers, machines, ops, reviewers, wire_broker, wire_machines = (
         dict(zip(plan.region_names, column, strict=True)) for column in zip(*each, strict=True)
     )
     return Ports(
@@ -109,6 +111,7 @@ def assign_ports(plan: Plan, free: Sequence[int]) -> Ports:
         workers=workers,
         machines=machines,
         ops=ops,
+        reviewers=reviewers,
         wire_broker=wire_broker,
         wire_machines=wire_machines,
     )
@@ -160,6 +163,7 @@ def region_settings(plan: Plan, ports: Ports, root: Path, region: str) -> dict[s
         "identity": {"folder": str(root / "identity" / region), "workers": str(root / "identity" / f"{region}-workers")},
         "broker": {"host": "127.0.0.1", "port": ports.broker[region], "worker_port": ports.workers[region]},
         "machines": {"host": "127.0.0.1", "port": ports.machines[region]},
+        "people": {"port": ports.reviewers[region]},
         "ops": {"port": ports.ops[region]},
         "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress"), "poll_interval_s": 1.0},
         "training": {"minimum_cases": plan.minimum_cases},
