@@ -46,6 +46,12 @@ class StatusCollector(Collector):
         for reason, number in sorted(status["dropped"].items()):
             dropped.add_metric([reason], number)
         yield dropped
+        yield GaugeMetricFamily("terrace_region_drift_alarm", "1 while there is a drift alarm.", value=float(status["drift"]["alarm"]))
+        yield GaugeMetricFamily(
+            "terrace_region_disagreement",
+            "Share of recent audit samples on which student and expert differ.",
+            value=status["drift"]["disagreement"],
+        )
         connected = sum(device["connected_recently"] for device in status["devices"].values())
         yield GaugeMetricFamily("terrace_region_devices", "Devices heard since the start.", value=len(status["devices"]))
         yield GaugeMetricFamily("terrace_region_devices_connected", "Devices heard in the last seconds.", value=connected)

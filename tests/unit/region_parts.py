@@ -35,6 +35,7 @@ from shared.wire.keys import EpochKeys
 from shared.wire.messages import (
     Answer,
     Case,
+    Command,
     Credit,
     Kind,
     Message,
@@ -50,7 +51,7 @@ from shared.wire.messages import (
 from .models import linear
 
 GUESS = Prediction(index=0, probabilities=(1.0, 0.0))
-DOWN = {Kind.RECEIPT: Receipt, Kind.ANSWER: Answer, Kind.CREDIT: Credit}
+DOWN = {Kind.RECEIPT: Receipt, Kind.ANSWER: Answer, Kind.CREDIT: Credit, Kind.COMMAND: Command}
 
 
 def until(condition: Callable[[], object], *, within_s: float = 8.0) -> None:
@@ -178,9 +179,9 @@ class Device:
         message = Telemetry(at=at, floor=floor, release=1, update_state="idle", streams=(counts,), spool_cases=1, spool_bytes=10)
         return self.tell(Kind.TELEMETRY, message)
 
-    def read(self, sent: list[tuple[str, bytes]]) -> list[Receipt | Answer | Credit]:
+    def read(self, sent: list[tuple[str, bytes]]) -> list[Receipt | Answer | Credit | Command]:
         """Open everything sent to this device, as far as it is under its current epoch."""
-        read: list[Receipt | Answer | Credit] = []
+        read: list[Receipt | Answer | Credit | Command] = []
         for topic, payload in list(sent):
             if topic == topics.down(self.name, "msg"):
                 opened = self._opener.open(payload)

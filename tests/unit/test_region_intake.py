@@ -89,7 +89,7 @@ def test_nothing_is_stored_twice_and_a_lost_receipt_comes_again(hall: Hall, devi
     until(lambda: receipted(device, hall) == {1})
     counted = recount(hall.vault.database.path)
     assert (counted.cases_stored, counted.cases_doubled) == (1, 0)
-    assert hall.figures.cases_duplicate == 1
+    until(lambda: hall.figures.cases_duplicate == 1)  # the receipt may have been the first one's, late
 
 
 def test_another_payload_under_the_same_key_gets_no_receipt(hall: Hall, device: Device) -> None:

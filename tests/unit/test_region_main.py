@@ -27,7 +27,7 @@ from shared.link.mqtt import MqttClient
 from shared.release.card import encode_card
 from shared.status import read_status
 from shared.wire import topics
-from shared.wire.messages import Answer, Receipt
+from shared.wire.messages import Answer, Command, Receipt
 
 from .pki_fleet import HOSTS, fleet
 from .region_parts import Device, a_case, an_expert, colour, until
@@ -191,6 +191,35 @@ def test_two_devices_over_the_real_broker_and_what_the_region_says_of_it(site: S
     counted = command("vault", "--config", str(site.config), "--json")
     assert (counted["cases_stored"], counted["cases_answered"], counted["cases_doubled"], counted["digests_conflicting"]) == (4, 4, 0, 0)
     assert set(counted["devices"]) == {"edge-1.region-1", "edge-2.region-1"}
+
+
+def test_a_drift_alarm_raises_the_audit_share_and_outlives_a_restart(site: Site) -> None:
+    site.config.write_text(site.config.read_text() + "[drift]\nreference_samples = 20\nalpha = 0.01\naudit_share = 0.5\n")
+    site.start()
+    online = site.device("edge-1").open()
+    for number in range(60):  # the student always says red; from case 30 on the expert sees green
+        picture = colour(250, 0) if number < 30 else colour(0, 250)
+        online.publish(*online.device.case(number, a_case(number, picture=picture, is_audit=True)))
+    until(lambda: site.status()["drift"]["alarm"])
+    until(lambda: site.status()["drift"]["audited"] == 60)
+    (audit,) = site.status()["devices"]["edge-1.region-1"]["audits"]
+    assert (audit["release"], audit["audited"], audit["agreed"], audit["kept"]) == (1, 60, 30, 0)
+    assert site.status()["devices"]["edge-1.region-1"]["bytes_received"] > 60 * 100
+    until(lambda: "0.5" in _asked(online))
+    assert "terrace_region_drift_alarm 1.0" in http(site.ports[3], "/metrics")[1]
+    site.stop()
+    site.start()
+    assert site.status()["drift"]["alarm"]
+    told = len(_asked(online))
+    until(lambda: online.client.is_connected)
+    online.publish(online.device.telemetry())
+    until(lambda: len(_asked(online)) > told)  # a region that started anew does not know what it said
+    online.close()
+
+
+def _asked(online: Online) -> list[str]:
+    found = [message for message in online.device.read(online.got) if isinstance(message, Command)]
+    return [command.argument for command in found if command.name == "audit-share"]
 
 
 def test_a_killed_broker_and_a_restarted_region_lose_nothing(site: Site) -> None:
