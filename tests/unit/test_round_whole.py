@@ -258,3 +258,10 @@ def test_a_round_goes_from_cases_to_a_signed_release_also_through_kills(world: W
     assert not list((world.root / "cloud" / "rounds").rglob("*.npz"))
     assert [path.name for path in (world.root / "cloud" / "blobs").iterdir() if path.is_file()] == ["blobs.key"]
     assert list((world.root / "egress").iterdir())
+    asked = json.loads(world.terrace("round", "start", "--region", "region-1", "--trial", "--json"))
+    assert (asked["number"], asked["regions"], asked["publish"]) == (2, ["region-1"], False)
+    until(lambda: world.round().get("number") == 2 and world.round().get("finished_at") is not None, "the trial's end", world)
+    assert world.round()["state"] == "trial", f"{world.round()}\n{world.logs()}"
+    kept = {path.name for path in (world.root / "cloud" / "rounds" / "000002").iterdir()}
+    assert {"candidate.onnx", "candidate.card.json"} <= kept
+    assert repository.releases("student") == {1: "manual", 2: "auto"}
