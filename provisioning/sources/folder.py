@@ -24,22 +24,32 @@ def load(folder: Path) -> Pool:
     Raises:
         InputError: no folder, fewer than two classes, too few pictures of a class, or a file that is no picture.
     """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}.", "Give line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        raise InputError(f"{folder} has {len(classes)} sub-folders with pictures.", "Put the pictures of each class into a sub-folder.")
+    found = classes(folder)
     frames: list[Frames] = []
     labels: list[int] = []
     units: list[str] = []
-    for label, path in enumerate(classes):
+    for label, path in enumerate(found):
         files = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
         if len(files) < FEWEST_PER_CLASS:
             raise InputError(f"{path} holds {len(files)} pictures.", f"Give at least {FEWEST_PER_CLASS} per class ({', '.join(SUFFIXES)}).")
         frames += [_picture(one) for one in files]
         labels += [label] * len(files)
         units += [_unit(one) for one in files]
-    return pool(np.stack(frames), np.array(labels, np.int64), np.array(units), [path.name for path in classes])
+    return pool(np.stack(frames), np.array(labels, np.int64), np.array(units), [path.name for path in found])
+
+
+def classes(folder: Path) -> list[Path]:
+    """Return the sub-folders, one per class, in alphabetical order.
+
+    Raises:
+        InputError: no folder, or fewer than two classes.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}.", "Give line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(found) < 2:
+        raise InputError(f"{folder} has {len(found)} sub-folders with pictures.", "Put the pictures of each class into a sub-folder.")
+    return found
 
 
 def _unit(path: Path) -> str:

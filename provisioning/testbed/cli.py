@@ -11,11 +11,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
 from provisioning.testbed.demo import Demo, recounted
 from provisioning.testbed.screen import Screen
 from shared import log
-from shared.errors import DependencyError, StorageError, TerraceError
+from shared.errors import DependencyError, InputError, StorageError, TerraceError
 
 app = typer.Typer(add_completion=False)
 
@@ -58,9 +59,13 @@ def demo(
     is_story = not loop or act is not None
     plan = _plan(is_story=is_story, short=short, regions=regions, edges=edges)
     require_broker()
+    chosen = "line" if data == "auto" else data
+    data_sets.require(chosen)
+    if is_story and plan.regions < plans.FEWEST_REGIONS:
+        raise InputError("the story needs two regions: what one saw shall help the other.", "Leave --regions out, or add --loop.")
     with Screen(plain=plain) as screen:
         root = Path(tempfile.mkdtemp(prefix="terrace-demo-"))
-        played = Demo(root, plan, "line" if data == "auto" else data, screen)
+        played = Demo(root, plan, chosen, screen)
         try:
             played.play(frozenset({act} if act else range(1, 6)))
         except KeyboardInterrupt:
@@ -68,7 +73,10 @@ def demo(
                 shutil.rmtree(root, ignore_errors=True)
             raise
         except TerraceError:
-            screen.say(f"the logs are in {root / 'logs'}")
+            if (root / "logs").exists():
+                screen.say(f"the logs are in {root / 'logs'}")
+            else:
+                shutil.rmtree(root, ignore_errors=True)
             raise
         except OSError as error:
             message = f"the demo's state folder {root} cannot be written: {error.strerror or error}."

@@ -13,6 +13,7 @@ import msgspec
 
 from provisioning.datasets import StreamFiles
 from provisioning.datasets import prepare as prepare_data
+from provisioning.sources import folder
 from provisioning.testbed.plan import Plan
 from provisioning.testbed.processes import run_streaming
 from shared.release.modelcache import NAMED, built, cache, listing
@@ -47,19 +48,29 @@ def models_for(data: str, say: Callable[[str], None]) -> Path:
         DaemonFailedError: the build failed, with its last words.
     """
     if data == "line":
-        for folder in (Path(__file__).parents[2].joinpath(*SHIPPED), Path(__file__).parents[1].joinpath(*SHIPPED)):
-            if is_whole(folder):
-                return folder
-    folder = built(data)
-    if not is_whole(folder):
-        say(f"building the models of {data} once, into {folder} (some minutes)")
-        run_streaming(["models", "build", "--data", data, "--out", str(folder)], say)
-    return folder
+        for shipped in (Path(__file__).parents[2].joinpath(*SHIPPED), Path(__file__).parents[1].joinpath(*SHIPPED)):
+            if is_whole(shipped):
+                return shipped
+    kept = built(data)
+    if not is_whole(kept):
+        say(f"building the models of {data} once, into {kept} (some minutes)")
+        run_streaming(["models", "build", "--data", data, "--out", str(kept)], say)
+    return kept
 
 
-def is_whole(folder: Path) -> bool:
+def require(data: str) -> None:
+    """Say early that a folder is none, or has another layout, before anything is built from it.
+
+    Raises:
+        InputError: with the layout that is wanted.
+    """
+    if data not in NAMED:
+        folder.classes(Path(data))
+
+
+def is_whole(models: Path) -> bool:
     """Return whether a models folder has all that is needed."""
-    return all((folder / name).is_file() for name in NEEDED)
+    return all((models / name).is_file() for name in NEEDED)
 
 
 def prepare(data: str, plan: Plan) -> Streams:

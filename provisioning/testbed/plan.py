@@ -68,6 +68,7 @@ STORY = Plan(
     regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, audit_share=0.08, held_out=4, is_story=True
 )
 """The plan of the story: at most seven minutes on two cores."""
+FEWEST_REGIONS = 2
 SHORT_STORY = msgspec.structs.replace(STORY, warm_s=1.0, steady_s=15.0, after_swap_s=2.0, training_steps=80, probation_frames=20)
 """The plan of `--short`: at most four minutes, for tests."""
 

@@ -16,7 +16,7 @@ def newest_round(stage: Stage) -> int:
     return max((int(entry["number"]) for entry in stage.fleet.status("cloud").get("rounds", [])), default=0)
 
 
-def open_round(stage: Stage, number: int, *, deadline_s: float = 180.0) -> dict[str, Any]:
+def open_round(stage: Stage, number: int, *, deadline_s: float = 300.0) -> dict[str, Any]:
     """Watch a federated round to its end, saying each step, and return its last state.
 
     Raises:

@@ -5,30 +5,25 @@ Every wait has a deadline and looks at each daemon: one that has ended stops the
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from provisioning.testbed import timeline
+from provisioning.testbed.beside import Work
 from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.processes import DaemonFailedError, memory_mb
 from provisioning.testbed.report import Report
 from provisioning.testbed.screen import Screen
 from shared.errors import StorageError, TerraceError
-from shared.lifecycle import die_with_parent
 
 Result = TypeVar("Result")
 POLL_S = 0.25
 BESIDE_S = 120.0
-NICE = 5
 SMALL_DISK_BYTES = 1 << 20
 FIRST_PREDICTION_S, FIRST_ANSWERS_S = 90.0, 90.0
 
@@ -144,10 +139,13 @@ class Stage:
             arguments: what it takes; pickled.
             what: it does, for the message when it takes too long.
         """
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_step_back) as pool:
-            future = pool.submit(function, *arguments)
-            self.until(future.done, BESIDE_S, what)
-            return future.result()
+        work = Work(function, *arguments)
+        work.start()
+        try:
+            self.until(work.is_over, BESIDE_S, what)
+            return work.result()
+        finally:
+            work.stop()
 
     def answers(self, device: str) -> int:
         """Return how many answers a device has received."""
@@ -183,10 +181,3 @@ class Stage:
         if shutil.disk_usage(self.fleet.root).free < SMALL_DISK_BYTES:
             return StorageError(f"{waited}; the disk of {self.fleet.root} is full.", "Free space there, or set TMPDIR to a larger disk.")
         return DaemonFailedError(f"{waited}.", f"Look into the logs in {self.fleet.root / 'logs'}.")
-
-
-def _step_back() -> None:
-    """Let the fleet go first, end with the demo, and leave a Ctrl-C to it."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(NICE)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from provisioning.testbed import commands
 from provisioning.testbed.acts import bad_release, cascade, federation, ledger, never_lost
+from provisioning.testbed.doors import links
 from provisioning.testbed.figures import Figures
 from provisioning.testbed.footage import Footage
 from provisioning.testbed.report import fill
@@ -45,7 +46,7 @@ class Story:
         """Play; every daemon is stopped when this returns or raises. Returns what each act measured, by its number."""
         try:
             self._stage.open()
-            self._stage.screen.say(f"below, T={self._stage.fleet.root} (it stays with --keep)")
+            self._invite()
             self._play(cascade)
             self._play(never_lost)
             self._play(federation)
@@ -55,6 +56,13 @@ class Story:
         self._play(ledger)
         self._stage.report.seconds_total = self._stage.elapsed()
         return self.told
+
+    def _invite(self) -> None:
+        screen = self._stage.screen
+        screen.say(f"in the commands below, T={self._stage.fleet.root} (it stays with --keep)")
+        for name, link in links(self._stage.fleet).items():
+            screen.say(f"{name}: {link}")
+        screen.say("each link makes its first admin, once; the browser warns, as the certificate is the demo's own")
 
     def _play(self, act: Act) -> None:
         if act.NUMBER not in self._acts:
