@@ -177,7 +177,7 @@ function regionCard(region) {
     h("div.pair", {}, h("strong", {}, region.name), badge(region.state), region.people_url
       ? h("a.small.open", { href: region.people_url, target: "_blank", rel: "noopener noreferrer", title: "The region's own page: pictures and relabelling" }, "cases", icon("link")) : null),
     h("div.muted.small", {}, region.cases === undefined ? "no report yet"
-      : `${short(region.cases)} cases, ${short(region.new)} new${region.human ? `, ${short(region.human)} labelled by people` : ""}`),
+      : `${short(region.cases)} cases, ${short(region.new)} new${region.human ? `, ${short(region.human)} by people` : ""}`),
     h("div.muted.small", {}, drift ? h("span.alarm", {}, `disagrees ${percent(region.drift.disagreement)}, was ${percent(region.drift.reference)}`)
       : region.answer_p50_ms ? `expert ${region.expert} answers in ${ms(region.answer_p50_ms)}` : region.state === "away" ? ["heard ", ago(region.seen_at)] : "no answers yet"));
 }

@@ -64,7 +64,7 @@ function roundOf(round) {
     h("div.body.grid", {},
       round.reason ? h(`p.notice.${round.state === "failed" ? "bad" : "warn"}`, {}, round.reason) : null,
       round.why ? h("p.muted", {}, round.why) : null,
-      h("ol.steps", {}, STEPS.map((name) => stepOf(name, round.steps.find((step) => step.name === name)))),
+      h("ol.steps", {}, STEPS.map((name) => stepOf(name, round.steps.find((step) => step.name === name), round))),
       round.regions.length ? regionsOf(round) : null,
       round.checks.length ? checksOf(round) : null,
       round.notes.length ? h("ul.muted.small", {}, round.notes.map((note) => h("li", {}, note))) : null,
@@ -72,17 +72,17 @@ function roundOf(round) {
         + `as a delta ${Object.entries(round.sizes.delta_bytes ?? {}).map(([base, size]) => `${bytes(size)} from release ${base}`).join(", ") || "none was made"}.`) : null));
 }
 
-function stepOf(name, step) {
-  const state = step?.state ?? "waiting";
+function stepOf(name, step, round) {
+  const state = round.state === "refused" && name === round.step ? "failed" : step?.state ?? "waiting";
   return h(`li.step.${state}`, { "aria-label": `${name}: ${state}` }, h("span.step-name", {}, name),
-    h("span.small.muted", {}, step?.finished_at ? span(step.finished_at - step.started_at) : state === "running" ? "running" : state === "failed" ? "failed" : "–"));
+    h("span.small.muted", {}, step?.finished_at ? span(step.finished_at - step.started_at) : ["running", "failed"].includes(state) ? state : "–"));
 }
 
 function regionsOf(round) {
   const list = table([
     { title: "Region", wide: true, label: false, cell: (one) => h("strong", {}, one.region) },
     { title: "Cases", number: true, cell: (one) => count(one.examples) },
-    { title: "Weight", number: true, cell: (one) => (one.weight ? h("span.meter", {}, h("i", { "data-share": Math.round(one.weight * 20) * 5 }), percent(one.weight, 0)) : "–") },
+    { title: "Weight", number: true, cell: (one) => (one.weight ? percent(one.weight, 0) : "–") },
     { title: "Loss", number: true, cell: (one) => (one.last_loss ? `${one.first_loss.toFixed(2)} → ${one.last_loss.toFixed(2)}` : "–") },
     { title: "Change", number: true, cell: (one) => (one.norm ? one.norm.toFixed(2) : "–") },
     { title: "Held-out", number: true, cell: (one) => count(one.held_out) },
