@@ -6,6 +6,9 @@ import { table } from "./table.js";
 import { ago, badge, bytes, count, ms, percent, range, short, toneOf } from "./format.js";
 import { all, learnTime, one, watch } from "./store.js";
 
+const byName = (a, b) => a.name.localeCompare(b.name, "en", { numeric: true });
+// a device's identity ends in its region, which stands beside it anyway
+const shortName = (device) => (device.name.endsWith(`.${device.region}`) ? device.name.slice(0, -device.region.length - 1) : device.name);
 const SPANS = [["15 min", 0.25], ["1 h", 1], ["6 h", 6], ["24 h", 24], ["7 d", 168]];
 const REFRESH_MS = 10_000;
 const kept = { hours: 0.25, regions: false };
@@ -59,6 +62,9 @@ export function open(main, { go }) {
     if (told === null) return;
     const at = Object.fromEntries(told.columns.map((name, index) => [name, index]));
     const names = Object.keys(told.series).filter((name) => (kept.regions ? name !== "" : name === "")).sort();
+    // a fleet younger than the chart fills it all the same
+    const first = Math.min(...Object.values(told.series).map((rows) => rows[0]?.[0] ?? Infinity));
+    const begin = Math.max(told.from, Math.min(first - told.step_s, told.to - 120));
     const marks = all("releases").filter((release) => release.model === "student").map((release) => ({ x: release.created_at, name: `student ${release.release}` }));
     for (const one of drawn) {
       const fields = [one.of].flat();
@@ -66,7 +72,7 @@ export function open(main, { go }) {
         name: [kept.regions ? name : fields.length > 1 ? "" : "fleet", one.names?.[which]].filter(Boolean).join(", "),
         tone: fields.length > 1 ? (index * 2 + which) % 6 + 1 : index % 6 + 1,
         points: gapped(told.series[name], at, field, one.band, told.step_s) })));
-      one.chart.draw(series, { from: told.from, to: told.to, marks });
+      one.chart.draw(series, { from: begin, to: told.to, marks });
     }
   }
 
@@ -145,7 +151,7 @@ function tiersOf(go) {
   const node = h("section.tiers.card", { "aria-label": "Three tiers" });
   let mark = "";
   function draw() {
-    const regions = all("regions"), devices = all("devices");
+    const regions = all("regions").sort(byName), devices = all("devices").sort(byName);
     const wanted = JSON.stringify([regions, devices.map((d) => [d.region, d.name, d.state, d.release, d.agreed, d.audited, d.spool]), all("rounds")[0], all("rollouts"), one("fleet")]);
     if (wanted === mark) return;
     mark = wanted;
@@ -186,7 +192,7 @@ const MOST_CHIPS = 24;
 function chips(devices) {
   if (!devices.length) return h("div.chips", {}, h("span.muted.small", {}, "no device yet"));
   return h("ul.chips", {}, devices.slice(0, MOST_CHIPS).map((device) => h(`li.chip.${toneOf(device.state) || "none"}`, { title: device.reason || device.state },
-    h("span.chip-name", {}, device.name), h("span.small.muted", {}, device.state === "online" ? `r${device.release}` : device.state),
+    h("span.chip-name", {}, shortName(device)), h("span.small.muted", {}, device.state === "online" ? `r${device.release}` : device.state),
     h("span.small", {}, device.audited ? percent(device.agreed / device.audited, 0) : ""), device.spool ? h("span.small.waits", { title: "cases waiting in the spool" }, `${short(device.spool)} wait`) : null)),
   devices.length > MOST_CHIPS ? h("li.chip", {}, `${devices.length - MOST_CHIPS} more`) : null);
 }
@@ -194,7 +200,7 @@ function chips(devices) {
 const MOST_ROWS = 200;
 function devicesOf() {
   const list = table([
-    { title: "Device", wide: true, label: false, cell: (d) => h("span.pair", {}, h("strong", {}, d.name), h("span.muted", {}, d.region)) },
+    { title: "Device", wide: true, label: false, cell: (d) => h("span.pair", {}, h("strong", {}, shortName(d)), h("span.muted", {}, d.region)) },
     { title: "State", cell: (d) => badge(d.state) },
     { title: "Release", number: true, cell: (d) => d.release || "–" },
     { title: "Agreement", number: true, cell: (d) => (d.audited ? `${percent(d.agreed / d.audited)} of ${count(d.audited)}` : "–") },
