@@ -147,7 +147,7 @@ function bounds(series, floor, ceiling, limit) {
 }
 
 function ticksY(low, high) {
-  const raw = (high - low) / 3, power = 10 ** Math.floor(Math.log10(raw));
+  const raw = (high - low) / 4, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((value) => value >= raw);
   const first = Math.ceil(low / step - 1e-9) * step;
   return Array.from({ length: 6 }, (_, index) => first + index * step).filter((value) => value <= high + step * 1e-6);
