@@ -63,7 +63,7 @@ class RoundsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Optimiser steps a region takes per round."""
     batch: int = 64
     """Pictures per optimiser step."""
-    replay_share: float = 0.5
+    replay_share: float = 0.6
     """Share of each batch that comes from the replay release (0 to 1)."""
     new_cases: int = 0
     """Start a round by itself when regions report this many cases not yet learned from; 0 waits for an operator."""
@@ -87,7 +87,7 @@ class FoundrySection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     calibration_set: Path | None = None
     """.npz for activation ranges; by default the imported one, else the seed set."""
     distil_steps: int = 60
-    """Optimiser steps on the seed set after aggregation."""
+    """Most optimiser steps on the seed set after aggregation; none are taken where little was forgotten."""
     largest_drop: float = 0.02
     """How much worse than the current student a candidate may be on a set (share, 0 to 1)."""
     minimum_held_out: int = 50

@@ -122,7 +122,7 @@ class TrainingSettings(Section, frozen=True, kw_only=True):
     """Most optimiser steps of a round, whatever the cloud asks for."""
     batch: int = 128
     """Most pictures per step, whatever the cloud asks for."""
-    learning_rate: float = 0.001
+    learning_rate: float = 0.0005
     """Of the optimiser."""
     minimum_cases: int = 64
     """Fewest cases to train on, if the cloud asks for fewer."""

@@ -3,7 +3,8 @@
 Under a drift alarm it learns from the cases since the alarm: those of before show what the student knows already, and the replay keeps it.
 
 One torch thread, low priority, deterministic by seed. The student starts from the round's weights and learns the expert's soft
-labels on the region's cases, with a share of replayed pictures in every batch so that what was known is kept.
+labels on the region's cases, with a share of replayed pictures in every batch so that what was known is kept (see docs/decisions,
+learning in a round).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import typer
+from torch import nn
 
 from region.cases import StoredCase
 from region.jobs import JOB, RESULT, UPDATE, WEIGHTS, Job, balanced, decode_job, since_alarm
@@ -40,6 +42,14 @@ def main(folder: Path) -> None:
     samples = cases(job)
     model = architectures.student(job.wish.classes, side=job.wish.side)
     arrays.from_arrays(model, arrays.load(folder / WEIGHTS))
+    losses = learn(model, samples, replay(job), job)
+    arrays.save(folder / UPDATE, arrays.to_arrays(model))
+    result = {"examples": len(samples), "steps": len(losses), "first_loss": losses[0], "last_loss": losses[-1]}
+    durable.write(folder / RESULT, json.dumps(result).encode(), mode=0o600)
+
+
+def learn(model: nn.Module, samples: Samples, known: Samples | None, job: Job) -> list[float]:
+    """Train the round's student in place on new cases and on what is replayed, and return the loss of every step."""
     turning = job.wish.turning
     varied = Augmentation(upside_down=turning, quarter_turns=turning, shift_px=max(1, job.wish.side // 16))
     recipe = loop.Recipe(
@@ -51,10 +61,17 @@ def main(folder: Path) -> None:
         threads=job.threads,
         augmentation=varied,
     )
-    losses = loop.train(model, samples, recipe, replay=replay(job))
-    arrays.save(folder / UPDATE, arrays.to_arrays(model))
-    result = {"examples": len(samples), "steps": len(losses), "first_loss": losses[0], "last_loss": losses[-1]}
-    durable.write(folder / RESULT, json.dumps(result).encode(), mode=0o600)
+    return loop.train(model, samples, recipe, replay=None if known is None else remembered(model, known))
+
+
+def remembered(model: nn.Module, known: Samples) -> Samples:
+    """Return replayed pictures whose logits lie half-way between the expert's and those of the round's student before it learns.
+
+    The expert alone pulls the student away from what the fleet runs; the student alone could never get better on what it knows.
+    """
+    own = loop.predict(model, known.frames)
+    mixed = own if known.logits is None else 0.5 * (own + known.logits)
+    return Samples(frames=known.frames, labels=known.labels, logits=np.asarray(mixed, np.float32))
 
 
 def cases(job: Job) -> Samples:

@@ -1,7 +1,9 @@
 """The foundry at work for a round: cloud.foundry's functions put together behind the three verbs of `foundry.Foundry`.
 
 Rules, in order:
-1. A student that lost more on the seed set than `largest_drop` by its round is taken back half-way towards the current one, once,
+1. Aggregated weights that lost at most REPAIR_FROM of `largest_drop` on the seed set stay as they are: the seed set knows nothing of
+   what the regions saw, so tuning on it washes part of that out. Else they are tuned in slices of SLICE_STEPS until that holds or
+   `distil_steps` are spent. A student that lost more than `largest_drop` even so is taken back half-way towards the current one, once,
    before the gates may refuse it (interpolation keeps most of what was won and nearly all of what was known).
 2. The candidate's threshold keeps the share of the seed set deferred that the current student defers; where the regions' held-out units
    suffice for an exact bound, the lowest threshold within `epsilon` on them takes its place. The card says which.
@@ -44,6 +46,8 @@ LARGEST_CALIBRATION = 256
 LARGEST_SEED = 1000
 """Pictures of the seed set that are measured on, spread evenly."""
 EXPERT = "expert"
+REPAIR_FROM = 0.75
+SLICE_STEPS = 20
 
 
 class Workshop:
@@ -59,7 +63,7 @@ class Workshop:
         self._rules = settings.foundry
 
     def distil(self, aggregated: Arrays, current: Current, *, seed: int) -> tuple[Arrays, dict[str, float]]:
-        """Tune on the seed set; take it back half-way when too much was forgotten.
+        """Tune on the seed set what forgot too much of it; take it back half-way when that does not help (rule 1).
 
         Raises:
             FederationError: the weights do not fit, or are not finite.
@@ -67,19 +71,28 @@ class Workshop:
         """
         known = self._seed_set()
         _, before = distil.distil(current.arrays, None, known, steps=0, threads=THREADS)
-        arrays, figures = self._tuned(aggregated, known, seed)
-        figures["seed_accuracy_current"] = before["seed_accuracy"]
-        if before["seed_accuracy"] - figures["seed_accuracy"] > self._rules.largest_drop:
+        was = before["seed_accuracy"]
+        arrays, figures = self._tuned(aggregated, known, was, seed)
+        if was - figures["seed_accuracy"] > self._rules.largest_drop:
             half = {name: (0.5 * (value + current.arrays[name])).astype(np.float32) for name, value in aggregated.items()}
-            arrays, again = self._tuned(half, known, seed)
+            arrays, again = self._tuned(half, known, was, seed)
             figures = {**figures, **again, "taken_back_half_way": 1.0}
         if not all(np.isfinite(value).all() for value in arrays.values()):
             raise FederationError("the student's weights are not finite after the seed set.", "Lower the regions' learning rate.")
-        return arrays, figures
+        return arrays, {**figures, "seed_accuracy_current": was}
 
-    def _tuned(self, arrays: Arrays, known: Pictures, seed: int) -> tuple[Arrays, dict[str, float]]:
-        steps, turning = self._rules.distil_steps, seedset.may_turn(self._settings)
-        return distil.distil(arrays, self._expert(), known, steps=steps, seed=seed, threads=THREADS, turning=turning)
+    def _tuned(self, arrays: Arrays, known: Pictures, was: float, seed: int) -> tuple[Arrays, dict[str, float]]:
+        """Return weights tuned as long as they are worse on the seed set than `was` by more than may stay, and their figures."""
+        limit = was - REPAIR_FROM * self._rules.largest_drop
+        _, figures = distil.distil(arrays, None, known, steps=0, threads=THREADS)
+        done, turning, first = 0, seedset.may_turn(self._settings), figures["seed_accuracy"]
+        while figures["seed_accuracy"] < limit and done < self._rules.distil_steps:
+            steps = min(SLICE_STEPS, self._rules.distil_steps - done)
+            arrays, figures = distil.distil(
+                arrays, self._expert(), known, steps=steps, seed=seed + done, threads=THREADS, turning=turning
+            )
+            done += steps
+        return arrays, {**figures, "seed_accuracy_before": first, "distil_steps": float(done)}
 
     def quantise(self, arrays: Arrays, current: Current, *, release: int, round_number: int, data: str, folder: Path) -> Candidate:
         """Export, quantise, measure on the seed set, and write the card.

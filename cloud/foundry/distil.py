@@ -17,8 +17,8 @@ from shared.learning import architectures, arrays
 from shared.learning.loop import Progress, Recipe, accuracy, predict, train
 from shared.learning.samples import Augmentation, Samples
 
-TUNING_RATE = 3e-4
-"""A tenth of the rate of a training from scratch: a round's gain must not be washed out."""
+TUNING_RATE = 1e-4
+"""A twentieth of the rate of a training from scratch: a round's gain must not be washed out."""
 SOFT_WEIGHT = 0.7
 
 

@@ -37,13 +37,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     student: tuple[Phase, ...]
     turning: bool = True
     shift_px: int = 6
-    expert_optics: float = 0.65
+    expert_optics: float = 0.5
     seed: int = 1
     threads: int = 2
 
 
 LINE = Plan(
-    expert=(Phase(steps=3500, rate=2e-3, crop_px=48), Phase(steps=2200, rate=1.5e-3)),
+    expert=(Phase(steps=3000, rate=2e-3, crop_px=48), Phase(steps=3000, rate=1.5e-3)),
     student=(Phase(steps=2000, rate=3e-3, crop_px=48), Phase(steps=900, rate=2e-3)),
 )
 DEEPPCB = LINE

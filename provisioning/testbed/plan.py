@@ -144,7 +144,7 @@ def cloud_settings(plan: Plan, ports: Ports, root: Path) -> dict[str, Any]:
             "batch": 32,
             "needed_cases": NEEDED_CASES,
         },
-        "foundry": {"distil_steps": plan.training_steps // 2, "minimum_held_out": plan.minimum_cases},
+        "foundry": {"minimum_held_out": plan.minimum_cases},
         "rollout": {
             "minimum_devices": 1,
             "minimum_regions": 1,

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner
 
+from cloud.config import FoundrySection
+from cloud.federation.workshop import Workshop
 from cloud.foundry import build, calibrate, gates, measure, predictions
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.cli import app
@@ -301,3 +304,22 @@ def test_the_cache_names_a_folder_by_its_content(tmp_path: Path, monkeypatch: py
     (tmp_path / "mine" / "a.png").write_bytes(b"a")
     assert built(str(tmp_path / "mine")) != before
     assert listing(tmp_path / "absent") == listing(tmp_path / "nowhere")
+
+
+def test_a_round_is_tuned_on_the_seed_set_only_where_it_forgot(taught: nn.Module, tmp_path: Path) -> None:
+    models = tmp_path / "state" / "models"
+    models.mkdir(parents=True)
+    splits(models)
+    rules = FoundrySection(distil_steps=60)
+    workshop = Workshop(SimpleNamespace(models=models, foundry=rules))  # type: ignore[arg-type]  # what of the settings it reads
+    weights = arrays.to_arrays(taught)
+    current = SimpleNamespace(arrays=weights)
+    learned = {name: value * np.float32(1.001) for name, value in weights.items()}
+    kept, figures = workshop.distil(learned, current, seed=1)  # type: ignore[arg-type]
+    assert figures["distil_steps"] == 0
+    assert all(np.array_equal(kept[name], learned[name]) for name in learned)
+    pulled = {name: value + (0.2 if name.endswith("running_mean") else 0.0) for name, value in weights.items()}
+    healed, figures = workshop.distil(pulled, current, seed=1)  # type: ignore[arg-type]
+    assert 0 < figures["distil_steps"] <= 60
+    assert figures["seed_accuracy"] > figures["seed_accuracy_before"]
+    assert any(not np.array_equal(healed[name], pulled[name]) for name in pulled)
