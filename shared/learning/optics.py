@@ -38,7 +38,7 @@ def rephotographed(frames: Frames, share: float, random: Random) -> Frames:
     pictures *= _lamps(pictures.shape, random)
     pictures = blurred(pictures, _sharpness(pictures.shape, random))
     pictures += _grain(pictures.shape, random)
-    result = frames.copy()
+    result: Frames = frames.copy()
     result[chosen] = np.clip(np.rint(pictures), 0, 255).astype(np.uint8)
     return result
 
