@@ -5,7 +5,8 @@ stray light); the lens (blur); the sensor (noise, rounding). Everything grows wi
 that a person would still call the same object.
 
 What belongs to the site (the lamp's direction, the oxide's colour) is drawn from the seed alone; what belongs to one frame is drawn from
-seed and place in the array, so the first frames of a longer array are the same. Lengths scale with the picture's side.
+seed and frame, so that it is the same in whatever array the frame stands, and two streams share no stain. Lengths scale with the
+picture's side.
 
 Example:
     later = drifted(frames, strength=DEMO_STRENGTH, seed=7)
@@ -14,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import math
+import zlib
 
 import msgspec
 import numpy as np
@@ -91,7 +93,7 @@ def drifted(frames: Frames, *, strength: float, seed: int) -> Frames:
     result = np.empty_like(frames)
     for start in range(0, len(frames), CHUNK):
         part = frames[start : start + CHUNK]
-        randoms = [np.random.default_rng([seed, 2, start + index]) for index in range(len(part))]
+        randoms = [np.random.default_rng([seed, 2, zlib.crc32(frame.tobytes())]) for frame in part]
         result[start : start + CHUNK] = _taken(part, where, randoms)
     return result
 

@@ -17,8 +17,11 @@ from shared.release.card import decode_card
 from shared.release.modelcache import cache
 
 SEED_BOARDS = 80
+SEED_PICTURES = 1000
+"""Of data sets whose unit is one picture."""
 REPLAY_PICTURES = 480
-CODE = b"seed 2"
+OF_BOARDS = ("line", "deeppcb")
+CODE = b"seed 3"
 """Changed when what is drawn changes."""
 
 
@@ -48,7 +51,7 @@ def complete(models: Path, data: str, folder: Path) -> Path:
 
 
 def _draw(data: str, models: Path, folder: Path) -> None:
-    made = prepare(data, folder, wanted=("seed", "calibration"), seed_boards=SEED_BOARDS)
+    made = prepare(data, folder, wanted=("seed", "calibration"), seed_boards=SEED_BOARDS if data in OF_BOARDS else SEED_PICTURES)
     with np.load(made.splits["seed"], allow_pickle=False) as loaded:
         seed = {name: loaded[name] for name in ("frames", "labels", "units", "names")}
     chosen = np.linspace(0, len(seed["labels"]) - 1, min(REPLAY_PICTURES, len(seed["labels"]))).astype(int)

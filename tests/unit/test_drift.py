@@ -17,6 +17,7 @@ def test_the_same_seed_gives_the_same_frames_whatever_follows_them() -> None:
     later = drifted(frames, strength=0.6, seed=3)
     assert np.array_equal(frames, before), "the frames given are left as they are"
     assert np.array_equal(drifted(frames[:70], strength=0.6, seed=3), later[:70])
+    assert np.array_equal(drifted(frames[40:], strength=0.6, seed=3), later[40:]), "in whatever array a frame stands"
     assert not np.array_equal(drifted(frames, strength=0.6, seed=4), later)
 
 
