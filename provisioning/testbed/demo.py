@@ -15,6 +15,7 @@ from provisioning.testbed import commands, footage, learning, measure, page, plo
 from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
 from provisioning.testbed.acts import cascade, federation
+from provisioning.testbed.acts import ledger as ledger_act
 from provisioning.testbed.figures import Figures, learned_lines
 from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.footage import Footage
@@ -136,6 +137,8 @@ def recounted(root: Path, act: int | None) -> list[str]:
         lines += cascade.measure(notes).lines()
     if act in (None, federation.NUMBER) and notes.question is not None:
         lines += learned_lines(learning.answer(notes.question))
+    if act in (None, ledger_act.NUMBER):
+        lines.append(f"{sum(map(ledger_act.answered, map(Path, notes.events))):,} frames answered")
     if not lines:
         raise InputError(f"nothing of act {act} can be counted again here.", "Type the commands the act has printed.")
     return lines

@@ -181,8 +181,15 @@ class BadReleaseFigures(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the ledger: a value, and the command that counts it again."""
+
+    what: str
+    command: str
+
+
 class LedgerFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Act 5: the stopped fleet counted again from its files alone."""
+    """Act 5: the stopped fleet counted again from its files alone; `entries` hold what the other acts claimed, too."""
 
     frames: int
     spooled: int
@@ -193,6 +200,7 @@ class LedgerFigures(msgspec.Struct, frozen=True, kw_only=True):
     doubled: int
     answered: int
     pictures: int
+    entries: tuple[Entry, ...] = ()
 
     def keys(self) -> Keys:
         """Return the act's keys of report.json."""
@@ -209,9 +217,5 @@ class LedgerFigures(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def lines(self) -> list[str]:
-        """Say it."""
-        return [
-            f"{self.frames:,} frames answered; {self.spooled} cases spooled, {self.stored} stored, {self.answered} answered",
-            f"{self.waiting} still waiting on devices, {self.evicted} evicted, {self.lost} lost, {self.doubled} doubled",
-            f"pictures that left a region: {self.pictures}",
-        ]
+        """Say it, each line with its command below it."""
+        return [line for entry in self.entries for line in (entry.what, f"$ {entry.command}")]

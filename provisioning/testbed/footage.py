@@ -70,6 +70,7 @@ class Footage:
         (self.root / "streams").mkdir(parents=True, exist_ok=True)
         for name, path in self.clean.items():
             shutil.copy(path, self.live(name))
+        self._write()
 
     def live(self, name: str) -> Path:
         """Return the file a device reads this stream from."""

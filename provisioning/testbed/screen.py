@@ -59,11 +59,11 @@ class Screen:
 
     def found(self, lines: Sequence[str], commands: Sequence[str]) -> None:
         """Show what an act measured, and the commands that count it again."""
-        for line in lines:
-            for part in textwrap.wrap(line, WIDTH - 2, drop_whitespace=False, break_on_hyphens=False):
-                self._console.print(f"    {part.strip()}", markup=False, style="bold" if self._live else "")
-        for command in commands:
-            self._console.print(f"  $ {command}", markup=False, style="dim" if self._live else "")
+        for line in (*lines, *(f"$ {command}" for command in commands)):
+            is_command = line.startswith("$ ")  # one to copy is never broken
+            for part in [line] if is_command else textwrap.wrap(line, WIDTH - 2, break_on_hyphens=False):
+                style = ("dim" if is_command else "bold") if self._live else ""
+                self._console.print(f"  {part}" if is_command else f"    {part}", markup=False, style=style)
 
     def fleet(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
         """Show a row per daemon from their status sockets."""

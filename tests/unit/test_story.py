@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from provisioning.testbed import commands, labels, page, plots, timeline
+from provisioning.testbed.cases import Verdict
+from provisioning.testbed.entries import entries
 from provisioning.testbed.figures import BadReleaseFigures, CascadeFigures, FederationFigures, Figures, LedgerFigures, NeverLostFigures
 from provisioning.testbed.intervals import Estimate
 from provisioning.testbed.learned import Learned
@@ -45,6 +47,17 @@ def test_lines_fit_80_columns_and_keys_are_of_the_report(act: int) -> None:
         assert len(line) <= 76, line
     for command in commands.of(act, STORY):
         assert len(command) <= 76, command
+
+
+def test_the_ledger_has_a_command_for_every_line() -> None:
+    report = StoryReport()
+    for act in range(1, 5):
+        fill(report, TOLD[act].keys())
+    whole = Verdict(spooled=119_786, received=119_780, waiting=6, stored=119_780)
+    found = entries(report, whole, frames=123_904, doubled=0, pictures=0)
+    assert len(found) == 8
+    assert all(len(entry.what) <= 74 and len(entry.command) <= 76 for entry in found), found
+    assert len(entries(StoryReport(), whole, frames=1, doubled=0, pictures=0)) == 4
 
 
 def test_every_target_of_the_story_is_a_key() -> None:

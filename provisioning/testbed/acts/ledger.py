@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from provisioning.testbed import ledger as arithmetic
-from provisioning.testbed.figures import LedgerFigures
-from provisioning.testbed.fleet import Fleet
+from provisioning.testbed.entries import entries
+from provisioning.testbed.figures import Entry, LedgerFigures
 from provisioning.testbed.footage import Footage
-from provisioning.testbed.recount import recount
+from provisioning.testbed.recount import Counted, recount
+from provisioning.testbed.report import StoryReport
 from provisioning.testbed.stage import Stage
 
 NUMBER, TITLE = 5, "Ledger"
@@ -17,7 +20,7 @@ def play(stage: Stage, _: Footage) -> LedgerFigures:
     """Count the stopped fleet."""
     fleet = stage.fleet
     counted = recount(fleet)
-    frames = sum(_answered(fleet, device) for device in fleet.plan.devices)
+    frames = sum(answered(fleet.events(device)) for device in fleet.plan.devices)
     total = counted.cases
     return LedgerFigures(
         frames=frames,
@@ -29,9 +32,16 @@ def play(stage: Stage, _: Footage) -> LedgerFigures:
         doubled=counted.doubled,
         answered=counted.answered,
         pictures=counted.pictures,
+        entries=_entries(stage, counted, frames),
     )
 
 
-def _answered(fleet: Fleet, device: str) -> int:
-    path = fleet.events(device)
-    return len(arithmetic.join(arithmetic.parse_events(path.read_bytes()))) if path.exists() else 0
+def _entries(stage: Stage, counted: Counted, frames: int) -> tuple[Entry, ...]:
+    if not isinstance(stage.report, StoryReport):
+        return ()
+    return entries(stage.report, counted.cases, frames=frames, doubled=counted.doubled, pictures=counted.pictures)
+
+
+def answered(events: Path) -> int:
+    """Return how many frames an event file holds an answer to."""
+    return len(arithmetic.join(arithmetic.parse_events(events.read_bytes()))) if events.exists() else 0
