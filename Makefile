@@ -50,7 +50,7 @@ broker:
 	     || { echo "terrace: mosquitto could not be installed. Type: sudo apt-get install -y mosquitto"; exit 17; }; \
 	   $$as systemctl disable --now mosquitto >/dev/null 2>&1 || true; fi
 
-demo: $(STAMP) broker ## run the whole system once around on this machine (ARGS='--plain ...')
+demo: $(STAMP) broker ## run the whole system on this machine as a story in five acts (ARGS='--act 2 ...')
 	@$(BIN)/terrace demo $(ARGS)
 
 check: $(STAMP) ## style, types, architecture

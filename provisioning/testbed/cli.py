@@ -31,7 +31,7 @@ def demo(
     report: Annotated[Path | None, typer.Option(help="Write report.json, plots and report.html into this folder.", metavar="DIR")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (certificates, vault, spools, logs).")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, no live screen.")] = False,
-    loop: Annotated[bool, typer.Option("--loop/--story", help="Once around the loop only, or the story in five acts.")] = True,
+    loop: Annotated[bool, typer.Option("--loop/--story", help="Once around the loop only, or the story in five acts.")] = False,
     act: Annotated[int | None, typer.Option(min=1, max=5, help="One act of the story, with what it needs before it.")] = None,
     short: Annotated[bool, typer.Option("--short", help="The short version, for tests: the loop in 90 s, the story in 4 minutes.")] = False,
     recount: Annotated[Path | None, typer.Option(help="Count a kept state folder again, and run nothing.", metavar="DIR")] = None,

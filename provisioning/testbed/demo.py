@@ -16,7 +16,7 @@ from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
 from provisioning.testbed.acts import cascade, federation
 from provisioning.testbed.acts import ledger as ledger_act
-from provisioning.testbed.figures import Figures, learned_lines
+from provisioning.testbed.figures import FederationFigures, Figures, learned_lines
 from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.footage import Footage
 from provisioning.testbed.loop import Loop
@@ -69,6 +69,8 @@ class Demo:
             shown.lay_out()
             self._stage = stage
             self._told = Story(stage, shown, acts=acts).run()
+            if isinstance(found := self._told.get(federation.NUMBER), FederationFigures):
+                measure.fill_release(self._report, self._root / "cloud", self._report.released_student, found.round)
         else:
             self._loop(stage, streams, models)
 

@@ -127,6 +127,7 @@ class FederationFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Act 3: what the drift cost, what the round won back, and what region B gained from cases it never saw."""
 
     learned: Learned
+    round: int
     alarm_s: float
     delta_bytes: int
     full_bytes: int

@@ -69,7 +69,9 @@ STORY = Plan(
 )
 """The plan of the story: at most seven minutes on two cores."""
 FEWEST_REGIONS = 2
-SHORT_STORY = msgspec.structs.replace(STORY, warm_s=1.0, steady_s=15.0, after_swap_s=2.0, training_steps=80, probation_frames=20)
+SHORT_STORY = msgspec.structs.replace(
+    STORY, frames_per_stream=168, held_out=2, warm_s=1.0, steady_s=14.0, after_swap_s=1.0, training_steps=80, probation_frames=20
+)
 """The plan of `--short`: at most four minutes, for tests."""
 
 

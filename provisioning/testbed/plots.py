@@ -85,10 +85,11 @@ def _federation(figure: Figure, found: Figures, scene: Scene) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for (region, _), colour in zip(scene.regions.items(), (REGION, EDGE), strict=False):
         seen = [(moment.at - scene.start, moment.regions[region].disagreement) for moment in scene.moments if region in moment.regions]
-        left.plot([at for at, _ in seen], [100 * share for _, share in seen], color=colour, label=region)
+        left.plot([at for at, _ in seen], [100 * share for _, share in seen], color=colour)
+        if seen:
+            left.text(seen[-1][0], 100 * seen[-1][1], f" {region}", color=colour, va="center", clip_on=False)
     left.set_ylabel("student and expert disagree, %")
-    left.legend(loc="upper left")
-    left.set_title("live, on audit samples")
+    left.set_title("live, on the newest audit samples")
     _mark(left, scene, scene.between("drift at region-1", "drift at region-2"))
     got = found.learned
     rows = (
@@ -150,6 +151,7 @@ def _bars(axes: Axes, rows: Sequence[tuple[str, Estimate, str]]) -> None:
     axes.bar_label(bars, fmt="{:.1f} %", padding=6)
     lowest = min(100 * one.low for _, one, _ in rows)
     axes.set_xlim(max(0.0, lowest - 0.3 * (100 - lowest) - 1), 100 + 0.25 * (100 - lowest) + 1)
+    axes.set_xticks([tick for tick in axes.get_xticks() if lowest - 0.5 * (100 - lowest) - 1 < tick <= 100])
     axes.invert_yaxis()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 LARGEST_MB = 5120
-STORY = [sys.executable, "-m", "shared.cli", "demo", "--loop", "--short", "--plain"]
+STORY = [sys.executable, "-m", "shared.cli", "demo", "--short", "--plain"]
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ TOLD: dict[int, Figures] = {
     2: NeverLostFigures(
         answered_in_cut=12_210, cut_s=12, spool_before=0, spool_peak=41, drained_s=2.0, kills=2, spooled=11_116, lost=0, doubled=0
     ),
-    3: FederationFigures(learned=LEARNED, alarm_s=20, delta_bytes=41_717, full_bytes=133_384),
+    3: FederationFigures(learned=LEARNED, round=2, alarm_s=20, delta_bytes=41_717, full_bytes=133_384),
     4: BadReleaseFigures(exposed=1, devices=4, running_s=30, taken_back_s=4, worse=POOR, reason="it agrees less often than before"),
     5: LedgerFigures(frames=123_904, spooled=9786, stored=9786, waiting=0, evicted=0, lost=0, doubled=0, answered=9786, pictures=0),
 }  # fmt: skip

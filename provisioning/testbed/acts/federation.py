@@ -41,7 +41,7 @@ def play(stage: Stage, footage: Footage) -> FederationFigures:
     alarm_s = _drift_at(stage, footage, a, drifts)
     _label(stage, footage, (a,), since=drift_at)
     open_round(stage, control)
-    _round_by_need(stage, a, after=control)
+    number = _round_by_need(stage, a, after=control)
     after = swap(stage, after=before, act=promote_when_asked)
     _arrive(stage, footage, b, drifts)
     stage.pause(stage.fleet.plan.steady_s / 2)
@@ -50,6 +50,7 @@ def play(stage: Stage, footage: Footage) -> FederationFigures:
     learned = stage.beside(learning.answer, question, what="the measurement of what was learnt")
     return FederationFigures(
         learned=learned,
+        round=number,
         alarm_s=alarm_s,
         delta_bytes=released.delta_bytes(footage.root / "cloud", after, before),
         full_bytes=released.size(footage.root / "cloud", after),
@@ -75,13 +76,15 @@ def _arrive(stage: Stage, footage: Footage, region: str, drifts: dict[str, str])
     stage.mark(f"drift at {region}")
 
 
-def _round_by_need(stage: Stage, region: str, *, after: int) -> None:
-    """Wait for the round the cloud begins because a region is in need, and watch it to its end."""
+def _round_by_need(stage: Stage, region: str, *, after: int) -> int:
+    """Wait for the round the cloud begins because a region is in need, watch it to its end, and return its number."""
     stage.screen.say(f"the cloud asks only who is in need: {region}")
     stage.until(lambda: newest_round(stage) > after, CASES_S, f"the round that {region} needs")
-    open_round(stage, newest_round(stage))
+    number = newest_round(stage)
+    open_round(stage, number)
     stage.report.rounds += 1
     stage.mark("release")
+    return number
 
 
 def _label(stage: Stage, footage: Footage, regions: tuple[str, ...], *, since: float) -> None:
