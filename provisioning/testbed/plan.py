@@ -21,7 +21,7 @@ SMALL_FLEET_NOTE = (
 
 
 NEEDED_CASES = 48
-REFERENCE_SAMPLES, DRIFT_ALPHA = 40, 1e-3
+REFERENCE_SAMPLES, DRIFT_ALPHA = 70, 1e-3
 """A few minutes of four cameras: a fleet that runs for months learns its reference on more samples, and alarms falsely less often."""
 
 
@@ -65,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 SHORT = Plan(frames_per_stream=240, warm_s=1.5, steady_s=9.0, after_swap_s=2.0, training_steps=40, minimum_cases=8, probation_frames=20)
 """The plan of `--loop --short`: at most 90 seconds, for tests."""
 STORY = Plan(
-    regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, audit_share=0.08, held_out=4, is_story=True
+    regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, audit_share=0.1, held_out=4, is_story=True
 )
 """The plan of the story: at most seven minutes on two cores."""
 FEWEST_REGIONS = 2

@@ -23,10 +23,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Region(msgspec.Struct, frozen=True, kw_only=True):
-    """One region's counters; `alarm`, `disagreement` and `evidence` are its drift test's."""
+    """One region's counters; `audited` samples and what follows are its drift test's."""
 
     stored: int = 0
     answered: int = 0
+    audited: int = 0
     alarm: bool = False
     disagreement: float = 0.0
     evidence: float = 0.0
@@ -80,6 +81,7 @@ def region(status: Mapping[str, Any]) -> Region:
     return Region(
         stored=int(status.get("cases_stored", 0)),
         answered=int(status.get("cases_answered", 0)),
+        audited=int(drift.get("audited", 0)),
         alarm=bool(drift.get("alarm")),
         disagreement=float(drift.get("disagreement", 0.0)),
         evidence=float(drift.get("evidence", 0.0)),

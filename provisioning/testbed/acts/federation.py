@@ -16,6 +16,7 @@ from provisioning.testbed import labels, learning, ledger, offline, released, we
 from provisioning.testbed.figures import FederationFigures
 from provisioning.testbed.footage import Footage
 from provisioning.testbed.learned import Question
+from provisioning.testbed.plan import REFERENCE_SAMPLES
 from provisioning.testbed.processes import run_command
 from provisioning.testbed.report import fill
 from provisioning.testbed.rollouts import promote_when_asked
@@ -25,7 +26,7 @@ from provisioning.testbed.swaps import swap
 
 NUMBER, TITLE = 3, "Federation matters"
 CLAIM = "Drift reaches region A only; its cases teach a round; when the drift reaches region B, B's devices know it. No picture moved."
-ALARM_S, CASES_S = 120.0, 90.0
+REFERENCE_S, ALARM_S, CASES_S = 120.0, 120.0, 90.0
 LABELS_PER_DEVICE = 30
 
 
@@ -37,9 +38,8 @@ def play(stage: Stage, footage: Footage) -> FederationFigures:
     _label(stage, footage, (a, b), since=0.0)
     stage.screen.say(f"a trial round with {b} alone, which publishes nothing: what {b} could learn without {a}")
     control = stage.fleet.start_round(regions=(b,), is_trial=True)
-    drift_at = time.time()
     alarm_s = _drift_at(stage, footage, a, drifts)
-    _label(stage, footage, (a,), since=drift_at)
+    _label(stage, footage, (a,), since=time.time() - alarm_s)
     open_round(stage, control)
     number = _round_by_need(stage, a, after=control)
     after = swap(stage, after=before, act=promote_when_asked)
@@ -58,7 +58,8 @@ def play(stage: Stage, footage: Footage) -> FederationFigures:
 
 
 def _drift_at(stage: Stage, footage: Footage, region: str, drifts: dict[str, str]) -> float:
-    """Let the drift come to a region; return the seconds until its audit samples raised the alarm."""
+    """Let the drift come to a region that knows what is usual; return the seconds until its audit samples raised the alarm."""
+    stage.until(lambda: stage.region(region).audited > REFERENCE_SAMPLES, REFERENCE_S, f"{region} to learn what is usual")
     began = time.monotonic()
     _arrive(stage, footage, region, drifts)
     stage.until(lambda: stage.region(region).alarm, ALARM_S, f"the drift alarm of {region}")
