@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
 
-from provisioning.testbed import commands, footage, learning, measure, page, plots, seed
+from provisioning.testbed import commands, footage, learning, measure, page, seed
 from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
 from provisioning.testbed.acts import cascade, federation
@@ -25,6 +29,7 @@ from provisioning.testbed.screen import Screen
 from provisioning.testbed.stage import Stage
 from provisioning.testbed.story import ACTS, Story
 from shared.errors import InputError
+from shared.release.modelcache import cache
 
 
 class Demo:
@@ -53,6 +58,10 @@ class Demo:
             acts: which acts of the story; the loop takes no notice.
         """
         began = time.monotonic()
+        with _temporary(self._root / "tmp"):
+            self._play(acts, began)
+
+    def _play(self, acts: frozenset[int], began: float) -> None:
         models = data_sets.models_for(self._data, self._screen.say)
         self._screen.step("Preparing frames, certificates and configuration")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
@@ -106,6 +115,9 @@ class Demo:
         if self._stage is None:
             return folder / "report.json"
         regions = {region: self._plan.edge_names(region) for region in self._plan.region_names}
+        os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))  # its fonts' index, not in the home folder
+        from provisioning.testbed import plots  # matplotlib takes a second to import, for this page alone
+
         drawn = plots.draw(self._told, plots.Scene(self._stage.moments, self._stage.marks, regions), folder)
         chapters = [
             page.Chapter(
@@ -121,6 +133,22 @@ class Demo:
         ]
         (folder / "report.html").write_text(page.page(chapters, summary=lines, figures=keys), encoding="utf-8")
         return folder / "report.html"
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[None]:
+    """Let what we and our children leave lying about lie in the state folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
 
 
 def recounted(root: Path, act: int | None) -> list[str]:
