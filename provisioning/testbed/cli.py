@@ -14,7 +14,7 @@ import typer
 from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
 from provisioning.testbed.demo import Demo, recounted
-from provisioning.testbed.screen import Screen
+from provisioning.testbed.screen import Screen, folded
 from shared import log
 from shared.errors import DependencyError, InputError, StorageError, TerraceError
 
@@ -66,24 +66,35 @@ def demo(
     with Screen(plain=plain) as screen:
         root = Path(tempfile.mkdtemp(prefix="terrace-demo-"))
         played = Demo(root, plan, chosen, screen)
-        try:
-            played.play(frozenset({act} if act else range(1, 6)))
-        except KeyboardInterrupt:
-            if not keep:
-                shutil.rmtree(root, ignore_errors=True)
-            raise
-        except TerraceError:
-            if (root / "logs").exists():
-                screen.say(f"the logs are in {root / 'logs'}")
-            else:
-                shutil.rmtree(root, ignore_errors=True)
-            raise
-        except OSError as error:
-            message = f"the demo's state folder {root} cannot be written: {error.strerror or error}."
-            raise StorageError(message, "Free space there, or set TMPDIR to a folder on a larger disk.") from error
+        _play(played, root, frozenset({act} if act else range(1, 6)), screen, keep=keep)
     typer.echo("")
     for line in played.finish(report, keep=keep):
-        typer.echo(f"  {line}")
+        for part in folded(line):
+            typer.echo(f"  {part}")
+
+
+def _play(played: Demo, root: Path, acts: frozenset[int], screen: Screen, *, keep: bool) -> None:
+    """Play, and leave nothing behind but what helps to find out why it failed.
+
+    Raises:
+        TerraceError: it failed; the screen names the logs.
+        StorageError: the state folder cannot be written.
+    """
+    try:
+        played.play(acts)
+    except KeyboardInterrupt:
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)
+        raise
+    except TerraceError:
+        if (root / "logs").exists():
+            screen.say(f"the logs are in {root / 'logs'}")
+        else:
+            shutil.rmtree(root, ignore_errors=True)
+        raise
+    except OSError as error:
+        message = f"the demo's state folder {root} cannot be written: {error.strerror or error}."
+        raise StorageError(message, "Free space there, or set TMPDIR to a folder on a larger disk.") from error
 
 
 def require_broker() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from provisioning.testbed.recount import recount
 from provisioning.testbed.report import Report
-from provisioning.testbed.rounds import open_round
+from provisioning.testbed.rounds import release_round
 from provisioning.testbed.stage import Stage, Window
 from provisioning.testbed.swaps import swap
 
@@ -58,5 +58,5 @@ class Loop:
         number = self._stage.fleet.start_round()
         words = f"Round {number}: regions train on their cases; the cloud aggregates, distils, quantises, gates and signs"
         self._stage.screen.step(words)
-        open_round(self._stage, number)
+        release_round(self._stage, number)
         self._report.rounds += 1

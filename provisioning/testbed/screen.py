@@ -44,24 +44,25 @@ class Screen:
     def step(self, words: str) -> None:
         """Announce what happens now."""
         self._step = words
-        self._console.print(f"[bold]▸[/] {words}" if self._live else f"> {words}")
+        for number, line in enumerate(folded(words)):
+            self._console.print((("[bold]▸[/] " if self._live else "> ") if not number else "  ") + line)
         self._draw()
 
     def say(self, words: str) -> None:
-        """Print a line that stays."""
-        self._console.print(f"  {words}", markup=False)
+        """Print words that stay."""
+        for line in folded(words):
+            self._console.print(f"  {line}", markup=False)
 
     def act(self, number: int, title: str, claim: str) -> None:
         """Announce an act and what it claims."""
         self.step(f"Act {number} · {title}")
-        for line in textwrap.wrap(claim, WIDTH):
-            self.say(line)
+        self.say(claim)
 
     def found(self, lines: Sequence[str], commands: Sequence[str]) -> None:
         """Show what an act measured, and the commands that count it again."""
         for line in (*lines, *(f"$ {command}" for command in commands)):
             is_command = line.startswith("$ ")  # one to copy is never broken
-            for part in [line] if is_command else textwrap.wrap(line, WIDTH - 2, break_on_hyphens=False):
+            for part in [line] if is_command else folded(line, WIDTH - 2):
                 style = ("dim" if is_command else "bold") if self._live else ""
                 self._console.print(f"  {part}" if is_command else f"    {part}", markup=False, style=style)
 
@@ -73,12 +74,17 @@ class Screen:
     def _draw(self) -> None:
         if not self._live:
             return
-        table = Table(expand=True, box=None, padding=(0, 1))
-        for title in ("daemon", "release", "frames", "kept", "deferred", "audited", "dropped", "spool", "link"):
+        table = Table(expand=True, box=None, padding=(0, 1, 0, 0))
+        for title in ("daemon", "rel", "frames", "kept", "deferred", "audited", "drop", "spool", "link"):
             table.add_column(title, justify="left" if title in ("daemon", "link") else "right", no_wrap=True)
         for cells in self._rows:
             table.add_row(*cells)
         self._live.update(Panel(Group(Text(self._step, style="bold"), table), title="terrace demo", border_style="cyan"))
+
+
+def folded(words: str, width: int = WIDTH) -> list[str]:
+    """Return words in lines of at most `width`; what has no space, such as a link, is never broken."""
+    return textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
 
 
 def row(name: str, status: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioning.testbed.screen import row
+from provisioning.testbed.screen import folded, row
 
 
 def test_a_device_shows_its_counts_summed_over_streams() -> None:
@@ -19,3 +19,9 @@ def test_a_region_shows_cases_and_the_cloud_its_last_round() -> None:
 
 def test_a_daemon_that_does_not_answer_yet_is_starting() -> None:
     assert "starting" in row("cloud", {})
+
+
+def test_words_are_folded_and_links_are_not_broken() -> None:
+    link = "https://localhost:35005/welcome#code=" + "x" * 60
+    assert folded(f"dashboard: {link}") == ["dashboard:", link]
+    assert all(len(line) <= 76 for line in folded("word " * 60))

@@ -20,7 +20,7 @@ from provisioning.testbed.plan import REFERENCE_SAMPLES
 from provisioning.testbed.processes import run_command
 from provisioning.testbed.report import fill
 from provisioning.testbed.rollouts import promote_when_asked
-from provisioning.testbed.rounds import newest_round, open_round
+from provisioning.testbed.rounds import newest_round, open_round, release_round
 from provisioning.testbed.stage import Stage
 from provisioning.testbed.swaps import swap
 
@@ -81,8 +81,7 @@ def _round_by_need(stage: Stage, region: str, *, after: int) -> int:
     """Wait for the round the cloud begins because a region is in need, watch it to its end, and return its number."""
     stage.screen.say(f"the cloud asks only who is in need: {region}")
     stage.until(lambda: newest_round(stage) > after, CASES_S, f"the round that {region} needs")
-    number = newest_round(stage)
-    open_round(stage, number)
+    number = release_round(stage, newest_round(stage))
     stage.report.rounds += 1
     stage.mark("release")
     return number
