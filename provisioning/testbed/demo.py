@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from provisioning.drift import demo_strength
 from provisioning.testbed import commands, footage, learning, measure, page, seed
 from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
@@ -67,7 +68,7 @@ class Demo:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
             complete = beside.submit(seed.complete, models, self._data, self._root / "models")
             streams = data_sets.prepare(self._data, self._plan)
-            shown = Footage(self._root, streams, models)
+            shown = Footage(self._root, streams, models, drift=demo_strength(self._data))
             fleet = Fleet(self._root, self._plan, self._root / "models", shown.tables if self._plan.is_story else streams.tables)
             fleet.prepare()
             complete.result()

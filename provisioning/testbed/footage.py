@@ -53,11 +53,13 @@ class Footage:
         root: the state folder.
         streams: what was drawn.
         models: folder with the expert and the first student.
+        drift: strength of the drift to come, 0 to 1.
     """
 
-    def __init__(self, root: Path, streams: Streams, models: Path) -> None:
+    def __init__(self, root: Path, streams: Streams, models: Path, *, drift: float) -> None:
         self.root = root
         self.models = models
+        self.drift = drift
         self.clean = dict(streams.truth)
         self.held_out = list(streams.held_out)
         self.videos = dict(streams.videos)

@@ -23,7 +23,7 @@ from cloud.foundry import predictions
 from cloud.foundry.pictures import Pictures, load
 from cloud.foundry.plans import plan_for
 from provisioning.datasets import prepare
-from provisioning.drift import DEMO_STRENGTH, drifted
+from provisioning.drift import demo_strength, drifted
 from provisioning.testbed import seed
 from provisioning.testbed.data import models_for
 from provisioning.testbed.intervals import Estimate, difference
@@ -123,13 +123,14 @@ def run(*, full: bool) -> Result:
     """Measure the line; with `full` every data set."""
     rows = [_measured(data) for data in (DATA if full else DATA[:1])]
     figures = {key: float(value) for key, value in rows[0].items() if key != "data"}
-    return Result(name="transfer", figures=figures, rows=rows if full else [], conditions=conditions(strength=DEMO_STRENGTH, steps=STEPS))
+    taken = conditions(strength=demo_strength(DATA[0]), steps=STEPS)
+    return Result(name="transfer", figures=figures, rows=rows if full else [], conditions=taken)
 
 
 def _measured(data: str) -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(data, Path(folder))
-        a, b = (lab.site(first, DEMO_STRENGTH) for first in (0, STREAMS))
+        a, b = (lab.site(first, demo_strength(data)) for first in (0, STREAMS))
         clean_a, clean_b = (lab.site(first, 0.0) for first in (0, STREAMS))
         cases, ordinary = lab.cases(a, AUDIT_ON_ALARM), lab.cases(clean_b, AUDIT)
         release, card, spare = lab.release("a", cases)

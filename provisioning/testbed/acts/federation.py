@@ -34,7 +34,7 @@ def play(stage: Stage, footage: Footage) -> FederationFigures:
     """Train B's control, drift at A, alarm, round, release, drift at B; then measure."""
     a, b = stage.fleet.plan.region_names[:2]
     before = max(stage.committed(device) for device in stage.devices)
-    drifts = stage.beside(weather.draw, footage.everything(), str(footage.root / "drift"), what="drawing the drift")
+    drifts = stage.beside(weather.draw, footage.everything(), str(footage.root / "drift"), footage.drift, what="drawing the drift")
     _label(stage, footage, (a, b), since=0.0)
     stage.screen.say(f"a trial round with {b} alone, which publishes nothing: what {b} could learn without {a}")
     control = stage.fleet.start_round(regions=(b,), is_trial=True)
