@@ -6,6 +6,7 @@ shared/ imports no tier: a sub-command is loaded when it is asked for, and a tie
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from importlib import metadata
 
@@ -15,6 +16,7 @@ from typer.main import get_command
 
 from shared.errors import DependencyError, TerraceError
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker over HTTPS unless this is set before it is loaded
 GROUP = "terrace.commands"
 OWN_PACKAGES = ("edge", "region", "cloud", "shared", "provisioning")
 SUMMARIES = {
@@ -22,7 +24,7 @@ SUMMARIES = {
     "region": ("region", "Serve a region: broker, expert, vault, training, relay."),
     "cloud": ("cloud", "Serve the cloud: rounds, foundry, releases, fleet."),
     "provision": ("provision", "Issue certificates and prepare machines."),
-    "demo": ("all", "Run the whole system once around on this machine."),
+    "demo": ("all", "Run the whole system on this machine, as a story in five acts."),
     "models": ("cloud", "Build the expert and the first student for a data set."),
     "hw": ("edge", "List and check hardware profiles."),
     "audit": ("region", "Check that an audit log is what was written."),

@@ -17,21 +17,10 @@ import msgspec
 
 from provisioning.testbed.data import Streams
 from provisioning.testbed.learned import Question
-from provisioning.testbed.stage import Window
+from provisioning.testbed.notes import Notes, Window, decode, encode
 from shared.errors import InputError
 
 NOTES = "story.json"
-
-
-class Notes(msgspec.Struct, frozen=True, kw_only=True):
-    """What is needed to count an act again: files as paths, labelled streams and H.264 files by stream, the spans that were measured."""
-
-    models: str
-    clean: dict[str, str]
-    videos: dict[str, str] = {}
-    events: tuple[str, ...] = ()
-    windows: dict[str, Window] = {}
-    question: Question | None = None
 
 
 def read_notes(root: Path) -> Notes:
@@ -41,7 +30,7 @@ def read_notes(root: Path) -> Notes:
         InputError: there is nothing of a story.
     """
     try:
-        return msgspec.json.decode((root / NOTES).read_bytes(), type=Notes)
+        return decode((root / NOTES).read_bytes())
     except (OSError, msgspec.MsgspecError):
         raise InputError(f"{root} is no state folder of a story.", "Give the folder that `terrace demo --keep` named.") from None
 
@@ -111,7 +100,7 @@ class Footage:
             windows=self._windows,
             question=self._question,
         )
-        (self.root / NOTES).write_bytes(msgspec.json.format(msgspec.json.encode(notes), indent=1))
+        (self.root / NOTES).write_bytes(encode(notes))
         return notes
 
     def _live_table(self, table: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ is counted after the stop comes from their files alone.
 
 from __future__ import annotations
 
+from provisioning.testbed.notes import Window
 from provisioning.testbed.recount import recount
 from provisioning.testbed.report import Report
 from provisioning.testbed.rounds import release_round
-from provisioning.testbed.stage import Stage, Window
+from provisioning.testbed.stage import Stage
 from provisioning.testbed.swaps import swap
 
 

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from provisioning.testbed import timeline
 from provisioning.testbed.beside import Work
 from provisioning.testbed.fleet import Fleet
+from provisioning.testbed.notes import Window
 from provisioning.testbed.processes import DaemonFailedError, memory_mb
 from provisioning.testbed.report import Report
 from provisioning.testbed.screen import Screen
@@ -26,15 +25,6 @@ POLL_S = 0.25
 BESIDE_S = 120.0
 SMALL_DISK_BYTES = 1 << 20
 FIRST_PREDICTION_S, FIRST_ANSWERS_S = 90.0, 90.0
-
-
-class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A span of steady streaming: Unix seconds, and payload bytes and frames of all devices in it."""
-
-    start: float
-    end: float
-    bytes_sent: int
-    frames: int
 
 
 class Stage:

@@ -1,4 +1,4 @@
-"""Nothing we run reports to anybody: ONNX Runtime's telemetry is off before it is loaded."""
+"""Nothing we run reports to anybody: the `terrace` command switches ONNX Runtime's telemetry off, for its children too."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 MODEL = Path(__file__).parents[2] / "models" / "line" / "student" / "000001.onnx"
-ENGINE = "from pathlib import Path; from shared.engines.onnx import OnnxEngine; OnnxEngine(Path({!r}), threads=1)"
-QUANTISER = "import cloud.foundry.quantise; import onnxruntime; onnxruntime.InferenceSession({!r})"
+ENGINE = "import shared.cli; from pathlib import Path; from shared.engines.onnx import OnnxEngine; OnnxEngine(Path({!r}), threads=1)"
+QUANTISER = "import shared.cli; import cloud.foundry.quantise; import onnxruntime; onnxruntime.InferenceSession({!r})"
 
 
 @pytest.mark.parametrize("code", [ENGINE, QUANTISER], ids=["engine", "quantiser"])

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from provisioning.testbed import ledger, offline
 from provisioning.testbed.figures import CascadeFigures
-from provisioning.testbed.footage import Footage, Notes
+from provisioning.testbed.footage import Footage
 from provisioning.testbed.intervals import difference, estimate
+from provisioning.testbed.notes import Notes
 from provisioning.testbed.stage import Stage
 
 NUMBER, TITLE = 1, "Cascade"

@@ -71,7 +71,7 @@ def _drift_at(stage: Stage, footage: Footage, region: str, drifts: dict[str, str
 
 def _arrive(stage: Stage, footage: Footage, region: str, drifts: dict[str, str]) -> None:
     """Replace the pictures of a region's streams in one step each."""
-    stage.screen.say(f"the lamp ages and boards oxidise at {region}: the drift is there, and nowhere else new")
+    stage.screen.say(f"drift at {region}: an ageing lamp, a soft lens, blotches, a noisy sensor; nowhere else is new")
     for name in footage.names(stage.fleet.plan.edge_names(region)):
         footage.replace(name, drifts[name])
     stage.mark(f"drift at {region}")
