@@ -93,6 +93,8 @@ def _play(played: Demo, root: Path, acts: frozenset[int], screen: Screen, *, kee
             shutil.rmtree(root, ignore_errors=True)
         raise
     except OSError as error:
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)  # the daemons' logs have no room to say more
         message = f"the demo's state folder {root} cannot be written: {error.strerror or error}."
         raise StorageError(message, "Free space there, or set TMPDIR to a folder on a larger disk.") from error
 
