@@ -25,7 +25,7 @@ from shared.vision.fields import Field, Random, blurred, smooth
 
 Frames = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
-DEMO_STRENGTH = 0.5
+DEMO_STRENGTH = 0.45
 """What the story streams under drift; see demo_strength."""
 STRENGTHS = {"deeppcb": 0.75}
 """Data sets that bear more: DeepPCB's black and white windows."""
