@@ -63,7 +63,7 @@ class RoundsSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Optimiser steps a region takes per round."""
     batch: int = 64
     """Pictures per optimiser step."""
-    replay_share: float = 0.6
+    replay_share: float = 0.65
     """Share of each batch that comes from the replay release (0 to 1)."""
     new_cases: int = 0
     """Start a round by itself when regions report this many cases not yet learned from; 0 waits for an operator."""
