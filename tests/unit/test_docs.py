@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
@@ -16,23 +17,18 @@ import pytest
 import typer
 from typer.main import get_command
 
-from cloud.cli import app as cloud
 from cloud.config import Settings
-from edge.cli import app as edge
 from edge.config import EdgeSettings
-from provisioning.cli import app as provision
-from region.cli import app as region
 from region.config import RegionSettings
 from shared import errors
-from shared.audit_cli import app as audit
 from shared.config import parse
-from shared.hwprofile.cli import app as hw
 from tests.docs import configuration, diagrams
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SETTINGS: dict[str, type[msgspec.Struct]] = {"cloud.toml": Settings, "edge.toml": EdgeSettings, "region.toml": RegionSettings}
-TIERS = {"edge": edge, "region": region, "cloud": cloud, "provision": provision, "hw": hw, "audit": audit}
+TIERS = {point.name: point.load() for point in entry_points(group="terrace.commands")}
+"""Every command that is installed, as `terrace` finds them: one that is added is looked for in the docs without a word here."""
 
 
 def text_of(name: str) -> str:
@@ -76,14 +72,12 @@ def typed() -> list[str]:
         text = page.read_text(encoding="utf-8")
         found += re.findall(r"^    (?:\w+=\$\()?(?:\.venv/bin/)?(terrace [^#\n|)]+)", text, re.MULTILINE)
         found += [line for line in re.findall(r"`(terrace [^`]+)`", text) if " --" in line and "…" not in line]
-    return sorted({line.strip() for line in found})
+    return sorted({re.split(r" {3,}", line.strip())[0] for line in found})  # what stands after a gap explains the command
 
 
 @pytest.mark.parametrize("line", typed())
 def test_every_command_line_in_the_docs_can_be_parsed(line: str) -> None:
     _, tier, *words = shlex.split(line)
-    if tier not in TIERS:
-        pytest.skip("a command of a tier that is loaded elsewhere")
     command: click.Command = get_command(TIERS[tier])
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
