@@ -55,6 +55,7 @@ demo: $(STAMP) broker ## run the whole system on this machine as a story in five
 
 check: $(STAMP) ## style, types, architecture
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "terrace: type: ruff format ."; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/mypy --python-version 3.10 -p shared -p edge
 	@$(BIN)/lint-imports --no-logo

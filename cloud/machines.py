@@ -202,9 +202,7 @@ def _add_blobs(app: FastAPI, machines: Machines, caller: Any) -> None:
         return machines.held(region, name)
 
     @app.put("/v1/blobs/{name}")
-    async def append(
-        name: str, request: Request, region: str = caller, content_range: Annotated[str, Header()] = ""
-    ) -> Response:
+    async def append(name: str, request: Request, region: str = caller, content_range: Annotated[str, Header()] = "") -> Response:
         data = await _body(request, LARGEST_CHUNK_BYTES)
         return await asyncio.to_thread(machines.append, region, name, content_range, data)
 

@@ -94,9 +94,7 @@ class Mailbox:
             same = "SELECT region FROM tasks WHERE round = ? AND kind = ? AND instr(reply, ?) > 0"
             if isinstance(reply, TrainReply) and connection.execute(same, (row["round"], row["kind"], reply.blob.encode())).fetchone():
                 raise ProtocolError(f"the update of {reply.task} is another region's.")
-            connection.execute(
-                "UPDATE tasks SET state = 'answered', reply = ?, answered_at = ? WHERE task = ?", (body, now, reply.task)
-            )
+            connection.execute("UPDATE tasks SET state = 'answered', reply = ?, answered_at = ? WHERE task = ?", (body, now, reply.task))
         return True
 
     def _check(self, state: str, kind: str, deadline: float, reply: Answer, now: float) -> None:

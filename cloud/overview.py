@@ -136,15 +136,17 @@ def _participation(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, A
     found = []
     for name in names:
         own, counted = given.get(name, {}), evaluate.get("figures", {}).get(name, {})
-        found.append({
-            "region": name,
-            "asked": name in train.get("participants", {}).values(),
-            **{key: own.get(key) for key in ("examples", "steps", "weight", "norm", "refused", "first_loss", "last_loss")},
-            "held_out": evaluate.get("cases", {}).get(name),
-            "candidate": counted.get("candidate"),
-            "current": counted.get("current"),
-            "silent": evaluate.get("silent", {}).get(name, ""),
-        })
+        found.append(
+            {
+                "region": name,
+                "asked": name in train.get("participants", {}).values(),
+                **{key: own.get(key) for key in ("examples", "steps", "weight", "norm", "refused", "first_loss", "last_loss")},
+                "held_out": evaluate.get("cases", {}).get(name),
+                "candidate": counted.get("candidate"),
+                "current": counted.get("current"),
+                "silent": evaluate.get("silent", {}).get(name, ""),
+            }
+        )
     return found
 
 

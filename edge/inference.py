@@ -70,9 +70,7 @@ class Inference:
         wall: tells Unix seconds.
     """
 
-    def __init__(
-        self, *, policy: PolicySettings, neighbours: Neighbours, streams: Sequence[str], monotonic: Clock, wall: Clock
-    ) -> None:
+    def __init__(self, *, policy: PolicySettings, neighbours: Neighbours, streams: Sequence[str], monotonic: Clock, wall: Clock) -> None:
         self._settings = policy
         self._to = neighbours
         self._monotonic = monotonic

@@ -134,9 +134,7 @@ def _line_streams(out: Path, streams: int, frames: int, seed: int, conditions: C
     """Draw the streams side by side, one process per core: drawing is arithmetic in Python."""
     with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=get_context("spawn")) as workers:
         first = 1000 * seed + STREAM_SEED
-        drawn = [
-            workers.submit(line_stream, out, f"line-{index + 1}", frames, first + index, conditions) for index in range(streams)
-        ]
+        drawn = [workers.submit(line_stream, out, f"line-{index + 1}", frames, first + index, conditions) for index in range(streams)]
         return tuple(one.result() for one in drawn)
 
 

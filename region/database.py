@@ -138,6 +138,7 @@ class Database:
             "Restore it from a backup, or move it aside together with its -wal and -shm files to start an empty one.",
         )
 
+
 def count(connection: sqlite3.Connection, name: str, amount: int) -> None:
     """Add to a durable counter inside a transaction."""
     if amount:

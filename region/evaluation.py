@@ -74,9 +74,7 @@ def run(path: Path, card: Card, cases: HeldOut, *, threads: int) -> tuple[Classe
     """
     engine: Engine = OnnxEngine(path, threads=threads).load()
     try:
-        parts = [
-            engine.run(prepare(cases.frames[start : start + BATCH], card.input)) for start in range(0, len(cases.truth), BATCH)
-        ]
+        parts = [engine.run(prepare(cases.frames[start : start + BATCH], card.input)) for start in range(0, len(cases.truth), BATCH)]
     finally:
         engine.close()
     logits = np.concatenate(parts) if parts else np.empty((0, len(card.labels)), np.float32)

@@ -70,7 +70,7 @@ def _run(folder: Path, job: Job, timeout_s: float) -> None:
 
 def _outcome(folder: Path) -> Outcome:
     result = json.loads((folder / RESULT).read_bytes())
-    with np.load(folder / UPDATE, allow_pickle=False) as archive:
+    with (folder / UPDATE).open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: np.asarray(archive[name], np.float32) for name in archive.files}
     losses = {name: float(result[name]) for name in ("first_loss", "last_loss")}
     return Outcome(arrays=arrays, examples=int(result["examples"]), steps=int(result["steps"]), **losses)

@@ -123,7 +123,7 @@ def replay(job: Job) -> Samples | None:
         return None
     if job.replay is None or not job.replay.exists():
         raise FederationError("the replay set has not arrived from the cloud yet.", "It comes with the releases; try again later.")
-    with np.load(job.replay, allow_pickle=False) as archive:
+    with job.replay.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         frames, labels = archive["frames"], archive["labels"].astype(np.int64)
         logits = archive["logits"].astype(np.float32) if "logits" in archive.files else _hard(labels, job.wish.classes)
     if logits.shape != (len(labels), job.wish.classes):

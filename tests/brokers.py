@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,16 +12,6 @@ from region.config import BrokerSettings
 from shared.identity.store import Identity
 from shared.identity.tls import client_context, peer_of_connection
 from shared.link.mqtt import MqttClient
-
-DEADLINE_S = 15.0
-
-
-def until(condition: Callable[[], object], what: str, *, timeout_s: float = DEADLINE_S) -> None:
-    """Wait for a condition with a deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"did not happen in {timeout_s} s: {what}"
-        time.sleep(0.01)
 
 
 def free_port() -> int:

@@ -48,9 +48,7 @@ def prepare(settings: Settings, repository: Repository) -> None:
         _publish(settings, repository, seed)
     desired = repository.desired(settings.fleet)
     if desired is not None and REPLAY not in desired.models:
-        named = rollout.follow(
-            desired, fleet=desired.fleet, family=REPLAY, release=RELEASE, role="manual", salt=secrets.token_hex(16)
-        )
+        named = rollout.follow(desired, fleet=desired.fleet, family=REPLAY, release=RELEASE, role="manual", salt=secrets.token_hex(16))
         repository.set_desired(named)
         log.get("seed").info(PUBLISHED, release=RELEASE)
 

@@ -217,7 +217,7 @@ def unpack(path: Path) -> dict[str, Any]:
         FederationError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:
         raise FederationError(f"the weights {path} cannot be read: {error}.", "Start a new round.") from error

@@ -88,9 +88,7 @@ class Workshop:
         done, turning, first = 0, seedset.may_turn(self._settings), figures["seed_accuracy"]
         while figures["seed_accuracy"] < limit and done < self._rules.distil_steps:
             steps = min(SLICE_STEPS, self._rules.distil_steps - done)
-            arrays, figures = distil.distil(
-                arrays, self._expert(), known, steps=steps, seed=seed + done, threads=THREADS, turning=turning
-            )
+            arrays, figures = distil.distil(arrays, self._expert(), known, steps=steps, seed=seed + done, threads=THREADS, turning=turning)
             done += steps
         return arrays, {**figures, "seed_accuracy_before": first, "distil_steps": float(done)}
 

@@ -115,9 +115,7 @@ def curve(test: Answers, score: str = SCORE) -> tuple[CurvePoint, ...]:
     for share in CURVE_SHARES:
         threshold = float(np.quantile(scores, share)) if share else float(scores.min())
         reached = system(test, threshold, score)
-        points.append(
-            CurvePoint(threshold=threshold, deferred_share=reached.deferred_share, system_accuracy=reached.system_accuracy)
-        )
+        points.append(CurvePoint(threshold=threshold, deferred_share=reached.deferred_share, system_accuracy=reached.system_accuracy))
     return tuple(points)
 
 

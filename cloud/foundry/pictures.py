@@ -59,7 +59,7 @@ def load(path: Path) -> Pictures:
         InputError: the file is missing, damaged, empty or holds no labelled square pictures.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = Pictures(
                 frames=archive["frames"],
                 labels=archive["labels"].astype(np.int64),

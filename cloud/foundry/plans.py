@@ -47,9 +47,7 @@ LINE = Plan(
     student=(Phase(steps=2000, rate=3e-3, crop_px=48), Phase(steps=900, rate=2e-3)),
 )
 DEEPPCB = LINE
-FASHION = Plan(
-    expert=(Phase(steps=3000, rate=2e-3),), student=(Phase(steps=2000, rate=2e-3),), turning=False, shift_px=2
-)
+FASHION = Plan(expert=(Phase(steps=3000, rate=2e-3),), student=(Phase(steps=2000, rate=2e-3),), turning=False, shift_px=2)
 FOLDER = Plan(expert=(Phase(steps=1200, rate=2e-3),), student=(Phase(steps=800, rate=2e-3),), turning=False)
 PLANS = {"line": LINE, "deeppcb": DEEPPCB, "fashion-mnist": FASHION}
 

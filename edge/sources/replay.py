@@ -36,7 +36,7 @@ class ReplaySource:
         """Load the data set; see `Source.open`."""
         try:
             self._seen = self._identity()
-            with np.load(self._path, allow_pickle=False) as data:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 frames = np.asarray(data["frames"])
                 units = [str(unit) for unit in data["units"]] if "units" in data else []
         except FileNotFoundError:

@@ -54,9 +54,7 @@ class StreamThread:
         put: called with every frame; must not block.
     """
 
-    def __init__(
-        self, *, name: str, source: Source, fps: float, loop: bool, numbers: FrameNumbers, put: Callable[[Frame], None]
-    ) -> None:
+    def __init__(self, *, name: str, source: Source, fps: float, loop: bool, numbers: FrameNumbers, put: Callable[[Frame], None]) -> None:
         self.name = name
         self.state = StreamState()
         self._source = source

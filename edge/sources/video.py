@@ -111,7 +111,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 def _units(path: Path) -> list[str]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return [str(unit) for unit in data["units"]]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise InputError(f"the units file {path} cannot be read: {error!r}.", "Give an .npz with an array `units`.") from error

@@ -37,7 +37,7 @@ def line(
         video.write(out / "stream.mp4", windows.frames[:frames], fps=fps)
         np.savez(
             out / "labels.npz",
-                labels=windows.labels[:frames],
+            labels=windows.labels[:frames],
             units=windows.units[:frames],
             names=np.array(windows.names),
         )

@@ -41,7 +41,7 @@ def load(folder: Path) -> Boards:
     """
     path = folder / FILE
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return Boards(
                 bits=archive["test"],
                 boxes=archive["boxes"].astype(np.int64),

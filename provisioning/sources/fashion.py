@@ -22,7 +22,7 @@ def load(folder: Path, *, official_test: bool) -> Pool:
     """
     path, part = folder / FILE, "test" if official_test else "train"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             grey, labels = archive[f"{part}_image"], archive[f"{part}_label"].astype(np.int64)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"Fashion-MNIST cannot be read from {path}: {error}.", "Set TERRACE_DATA to the folder that holds it.") from error

@@ -131,7 +131,7 @@ class Fleet:
 
 def stream_truth(path: Path) -> list[int]:
     """Return the labels of a stream's data set (`labels` of an npz)."""
-    with np.load(path, allow_pickle=False) as data:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
         return [int(label) for label in data["labels"]]
 
 

@@ -73,7 +73,7 @@ def fill(
     sizes = []
     quality = card.picture_quality[0].quality if card.picture_quality else 80
     for stream, path in data.items():
-        with np.load(path, allow_pickle=False) as loaded:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
             pixels, truth[stream] = loaded["frames"], loaded["labels"].tolist()
         expert[stream] = expert_logits(pixels, models / "expert" / "000001.onnx", card).argmax(axis=1).tolist()
         sizes.append(bytes_per_frame(pixels, quality=quality))

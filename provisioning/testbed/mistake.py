@@ -98,6 +98,4 @@ def _card(before: Card, model: Path, *, release: int, now: float) -> Card:
     lineage = Lineage(
         parent=before.release, round=0, recipe="exported by hand", data=before.lineage.data, code=before.lineage.code, created_at=now
     )
-    return msgspec.structs.replace(
-        before, release=release, self_test=recorded, lineage=lineage, onnx_sha256=sha256(model.read_bytes())
-    )
+    return msgspec.structs.replace(before, release=release, self_test=recorded, lineage=lineage, onnx_sha256=sha256(model.read_bytes()))

@@ -25,7 +25,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
 
 def truth(path: Path) -> Truth:
     """Return labels and units of a labelled .npz; a data set without units has one per picture."""
-    with np.load(path, allow_pickle=False) as data:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
         labels = [int(label) for label in data["labels"]]
         units = [str(unit) for unit in data["units"]] if "units" in data else [f"{index}" for index in range(len(labels))]
     return Truth(labels=labels, units=units)
@@ -45,7 +45,7 @@ def right(model: Path, card: Path, path: Path) -> list[bool]:
         path: the .npz with frames and labels.
     """
     expected = decode_card(card.read_bytes()).input
-    with np.load(path, allow_pickle=False) as data:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
         frames, labels = data["frames"], data["labels"]
     engine = OnnxEngine(model, threads=1)
     try:
@@ -88,5 +88,5 @@ def _h264(path: Path, made: Path | None) -> float:
 
 
 def _frames(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    with np.load(path, allow_pickle=False) as data:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
         return np.asarray(data["frames"])

@@ -64,9 +64,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 SHORT = Plan(frames_per_stream=240, warm_s=1.5, steady_s=9.0, after_swap_s=2.0, training_steps=40, minimum_cases=8, probation_frames=20)
 """The plan of `--loop --short`: at most 90 seconds, for tests."""
-STORY = Plan(
-    regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, audit_share=0.1, held_out=4, is_story=True
-)
+STORY = Plan(regions=2, frames_per_second=8.0, frames_per_stream=240, warm_s=2.0, steady_s=30.0, audit_share=0.1, held_out=4, is_story=True)
 """The plan of the story: at most seven minutes on two cores."""
 FEWEST_REGIONS = 2
 SHORT_STORY = msgspec.structs.replace(

@@ -52,7 +52,7 @@ def complete(models: Path, data: str, folder: Path) -> Path:
 
 def _draw(data: str, models: Path, folder: Path) -> None:
     made = prepare(data, folder, wanted=("seed", "calibration"), seed_boards=SEED_BOARDS if data in OF_BOARDS else SEED_PICTURES)
-    with np.load(made.splits["seed"], allow_pickle=False) as loaded:
+    with made.splits["seed"].open("rb") as file, np.load(file, allow_pickle=False) as loaded:
         seed = {name: loaded[name] for name in ("frames", "labels", "units", "names")}
     chosen = np.linspace(0, len(seed["labels"]) - 1, min(REPLAY_PICTURES, len(seed["labels"]))).astype(int)
     card = decode_card((models / "expert" / "000001.card.json").read_bytes())

@@ -24,7 +24,7 @@ def draw(sources: Mapping[str, str], folder: str, strength: float) -> dict[str, 
     Path(folder).mkdir(parents=True, exist_ok=True)
     made = {}
     for name, path in sources.items():
-        with np.load(path, allow_pickle=False) as data:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as data:
             content = {key: data[key] for key in data.files}
         content["frames"] = drifted(content["frames"], strength=strength, seed=SEED)
         made[name] = str(Path(folder) / f"{name}.npz")

@@ -74,7 +74,7 @@ def load(path: Path) -> Arrays:
         InputError: the file is missing or no such archive.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name], np.float32) for name in archive.files}
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"the weights in {path} cannot be read: {error}.", "Build them again with `terrace models build`.") from error

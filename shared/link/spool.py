@@ -140,9 +140,7 @@ class Spool:
         evicted: list[int] = []
         with self._transaction("append") as db:
             for case in cases:
-                item = Waiting(
-                    sequence=self._next, size=len(case.payload), is_audit=case.is_audit, value=case.value
-                )
+                item = Waiting(sequence=self._next, size=len(case.payload), is_audit=case.is_audit, value=case.value)
                 victims = self._shelf.victims(item)
                 self._count("declined" if victims is None else "spooled", item)
                 if victims is not None:

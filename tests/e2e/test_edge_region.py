@@ -15,7 +15,8 @@ import pytest
 from provisioning.pki import create_fleet
 from shared.errors import LinkError
 from shared.status import read_status
-from tests.unit.edge_parts import SIZE, until, write_release
+from tests.unit.edge_parts import SIZE, write_release
+from tests.waiting import until
 
 RUN = [sys.executable, "-c", "import sys; sys.argv[0] = 'terrace'; from shared.cli import main; main()"]
 HOSTS = ["127.0.0.1", "localhost"]
@@ -97,19 +98,19 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 def test_the_device_never_stops_and_nothing_is_lost_or_doubled(pair: Pair) -> None:
     edge = pair.start("edge")
-    until(lambda: "expired" in pair.sources(), 20)  # no region yet: local answers, and deadlines that say so
+    until(lambda: "expired" in pair.sources(), within_s=20)  # no region yet: local answers, and deadlines that say so
     region = pair.start("region")
-    until(lambda: pair.link()["connected"], 30)
-    until(lambda: pair.sources().count("region") > 10, 20)
+    until(lambda: pair.link()["connected"], within_s=30)
+    until(lambda: pair.sources().count("region") > 10, within_s=20)
     region.kill()
     region.wait()
     seen = len(pair.sources())
-    until(lambda: len(pair.sources()) > seen + 20, 20)
+    until(lambda: len(pair.sources()) > seen + 20, within_s=20)
     region = pair.start("region")
     edge.kill()
     edge.wait()
     edge = pair.start("edge")
-    until(lambda: pair.link()["answers"] > 10, 30)
+    until(lambda: pair.link()["answers"] > 10, within_s=30)
     for process in (edge, region):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0

@@ -73,7 +73,5 @@ def test_a_committed_opening_gives_the_committed_keys(name: str) -> None:
         topic_device="edge-1.region-1",
     )
     assert (accepted.prk, accepted.epoch_id.to_bytes(8, "big"), accepted.spool_id) == (golden["prk"], golden["epoch"], wire.SPOOL_ID)
-    found = announce.verify_announcement(
-        golden["announcement"], verify=verify, region="region-1", now=1_800_000_100.0, lowest_serial=3
-    )
+    found = announce.verify_announcement(golden["announcement"], verify=verify, region="region-1", now=1_800_000_100.0, lowest_serial=3)
     assert found.kem == name

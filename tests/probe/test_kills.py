@@ -5,13 +5,14 @@ One small fleet (a cloud, a region with its mosquitto, one device) lives through
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,10 @@ from provisioning.testbed import plan as plans
 from provisioning.testbed import seed
 from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.processes import Process
+from tests import waiting
 
 DEVICE, REGION = "edge-1.region-1", "region-1"
-DEADLINE_S = 90.0
+until = functools.partial(waiting.until, within_s=90, every_s=0.1)  # a status socket is asked
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +44,6 @@ def fleet() -> Iterator[Fleet]:
     for process in reversed(made.processes):
         process.stop()
     shutil.rmtree(root, ignore_errors=True)
-
-
-def until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
-    deadline = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {deadline_s:.0f} s for {what}"
-        time.sleep(0.1)  # the interval at which a status socket is asked, not a delay the test relies on
 
 
 def answers(fleet: Fleet) -> int:
@@ -111,7 +106,7 @@ def test_cloud_killed_in_a_round(fleet: Fleet) -> None:
     until(lambda: step() not in ("", first) or random.random() < 0.02, "the round to move")
     fleet.cloud.kill()
     fleet.cloud.start()
-    until(lambda: step().split(" ")[0] in ("published", "done"), "the round to be published after the cloud was killed", 150)
+    until(lambda: step().split(" ")[0] in ("published", "done"), "the round to be published after the cloud was killed", within_s=150)
     until(lambda: int(fleet.status(DEVICE).get("update", {}).get("release", 0)) == 2, "the device to run release 2")
 
 

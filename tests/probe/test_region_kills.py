@@ -20,8 +20,9 @@ from shared.identity.store import Identity
 from shared.link.spool import Spool
 from shared.status import read_status
 from shared.wire.messages import Answer, StreamCounts, Telemetry, encode
-from tests.unit.region_parts import a_case, until
+from tests.unit.region_parts import a_case
 from tests.unit.test_region_main import Site
+from tests.waiting import until
 
 CASES, KILLS = 160, 2
 

@@ -1,8 +1,7 @@
 """Small real parts of the edge for tests: models, cards, frames and sources of known content."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -20,14 +19,6 @@ WEIGHTS = [[6.0, 0.0], [0.0, 6.0], [0.0, 0.0]]
 SIZE = 8
 
 
-def until(condition: Callable[[], object], deadline_s: float = 5.0) -> None:
-    """Wait for a condition, polling; fails at the deadline."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.005)
-
-
 def write_release(
     folder: Path, *, release: int = 1, threshold: float | None = 1.0, weights: object = WEIGHTS, score: str = "margin"
 ) -> Path:
@@ -36,8 +27,11 @@ def write_release(
     data = models.linear(weights, size=SIZE)
     (folder / "model.onnx").write_bytes(data)
     frames = np.zeros((1, SIZE, SIZE, 3), np.uint8)
-    calibration = None if threshold is None else card.Calibration(
-        score=score, threshold=threshold, epsilon=0.01, delta=0.05, risk_bound=0.01, units=300, frames=300)
+    calibration = (
+        None
+        if threshold is None
+        else card.Calibration(score=score, threshold=threshold, epsilon=0.01, delta=0.05, risk_bound=0.01, units=300, frames=300)
+    )
     made = card.Card(
         model="student",
         release=release,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +51,6 @@ from .models import linear
 
 GUESS = Prediction(index=0, probabilities=(1.0, 0.0))
 DOWN = {Kind.RECEIPT: Receipt, Kind.ANSWER: Answer, Kind.CREDIT: Credit, Kind.COMMAND: Command}
-
-
-def until(condition: Callable[[], object], *, within_s: float = 8.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.005)
 
 
 def colour(red: int, green: int, side: int = 8) -> Picture:

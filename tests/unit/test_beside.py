@@ -11,6 +11,7 @@ import pytest
 from provisioning.testbed.beside import Work
 from provisioning.testbed.processes import DaemonFailedError
 from shared.errors import InputError, TerraceError
+from tests.waiting import until
 
 
 def double(number: int) -> int:
@@ -35,10 +36,7 @@ def sleep_long() -> None:
 
 def finished(work: Work[object]) -> Work[object]:
     work.start()
-    deadline = time.monotonic() + 60
-    while not work.is_over():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)  # the interval at which it is asked
+    until(work.is_over, within_s=60)
     return work
 
 

@@ -38,6 +38,7 @@ from shared.link.https import HttpsClient
 from shared.serving import peer_from_scope, serve
 from shared.wire import bundle
 from shared.wire.reports import TaskFailed, decode_report, encode_report
+from tests.waiting import until
 
 REGIONS = ("region-1", "region-2")
 
@@ -250,9 +251,7 @@ def test_a_newer_poll_ends_the_older_one(cloud: SimpleNamespace, identities: dic
 
     first = threading.Thread(target=poll)
     first.start()
-    end = time.monotonic() + 5
-    while not cloud.fleet.regions() and time.monotonic() < end:
-        time.sleep(0.01)
+    until(cloud.fleet.regions, "the first poll")
     client.get("/v1/federation/inbox?wait=0", timeout_s=10)
     first.join(10)
     assert took[0] < 3.0

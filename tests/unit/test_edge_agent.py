@@ -18,7 +18,8 @@ from edge.main import load_identity, load_settings
 from provisioning.pki import create_fleet
 from shared.errors import ConfigurationError, IdentityError, InputError, TerraceError
 from shared.status import read_status
-from tests.unit.edge_parts import SIZE, until, write_release
+from tests.unit.edge_parts import SIZE, write_release
+from tests.waiting import until
 
 EDGE = [sys.executable, "-c", "import sys; sys.argv[0] = 'terrace'; from shared.cli import main; main()", "edge"]
 
@@ -103,7 +104,7 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 def running(site: Site) -> Iterator[subprocess.Popen[bytes]]:
     process = site.run()
-    until(lambda: len(site.events()) > 20, 20)
+    until(lambda: len(site.events()) > 20, within_s=20)
     yield process
     process.kill()
     process.wait()
@@ -134,7 +135,7 @@ def test_after_a_kill_no_frame_number_and_no_case_is_used_twice(site: Site) -> N
     for _ in range(2):
         before = len(site.events())
         process = site.run()
-        until(lambda before=before: len(site.events()) > before + 30, 20)
+        until(lambda before=before: len(site.events()) > before + 30, within_s=20)
         process.kill()
         process.wait()
     finals = [event["sequence"] for event in site.events() if event["state"] == "final" and event["source"] == "edge"]

@@ -31,6 +31,7 @@ from shared.roles import Role
 from shared.serving import serve
 from shared.sessions import SessionStore
 from tests.unit.test_people_api import desk_of
+from tests.waiting import until
 
 DEADLINE_S = 8.0
 
@@ -97,13 +98,6 @@ class Listener:
         raise AssertionError(f"it did not come; there came {[event[1:] for event in self.events]}")
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.005)
-
-
 def is_round(number: int) -> Callable[[str, Any], bool]:
     return lambda name, data: name == "change" and data["topic"] == "rounds" and str(number) in data["set"]
 
@@ -132,7 +126,7 @@ def test_signing_out_ends_the_stream(cloud: SimpleNamespace) -> None:
     cloud.sessions.close(session.token)
     assert page.until(lambda name, _: name == "bye")[2] == {"reason": "signed out"}
     assert page.ended.wait(DEADLINE_S)
-    eventually(lambda: cloud.desk.broadcast.clients == 0)
+    until(lambda: cloud.desk.broadcast.clients == 0)
 
 
 def test_stopping_ends_every_stream_at_once(cloud: SimpleNamespace) -> None:
@@ -178,8 +172,8 @@ def test_a_page_that_does_not_read_is_dropped(cloud: SimpleNamespace, monkeypatc
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow = cloud.trust.wrap_socket(raw, server_hostname="127.0.0.1")
     slow.sendall(f"GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {cloud.token}\r\n\r\n".encode())
-    eventually(lambda: heavy.clients == 1)
-    eventually(lambda: heavy.clients == 0)
+    until(lambda: heavy.clients == 1)
+    until(lambda: heavy.clients == 0)
     slow.close()
     heavy.stop()
     server.stop()

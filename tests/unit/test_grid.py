@@ -23,6 +23,7 @@ from cloud.mailbox import Mailbox
 from shared.errors import FederationError, ProtocolError
 from shared.wire import bundle
 from shared.wire.reports import TaskFailed, TrainReply, TrainTask
+from tests.waiting import until
 
 Arrays = flower.Arrays
 LIMIT = 1 << 20
@@ -80,13 +81,10 @@ def deliver(mailbox: Mailbox, region: str, data: bytes) -> str:
 
 def region(mailbox: Mailbox, name: str, change: Callable[[Arrays], Arrays], **options: int) -> threading.Thread:
     def act() -> None:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            for task in mailbox.waiting(name, now=time.time()):
-                assert isinstance(task, TrainTask)
-                deliver(mailbox, name, update_of(task, mailbox, change, **options))
-                return
-            time.sleep(0.01)
+        until(lambda: mailbox.waiting(name, now=time.time()), f"a task for {name}", within_s=20)
+        task = mailbox.waiting(name, now=time.time())[0]
+        assert isinstance(task, TrainTask)
+        deliver(mailbox, name, update_of(task, mailbox, change, **options))
 
     thread = threading.Thread(target=act)
     thread.start()

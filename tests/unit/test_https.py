@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request, Response
 
 from shared.errors import ConfigurationError, IdentityError, InputError, LinkError, ProtocolError, StorageError, TrustError
 from shared.identity import tls
@@ -22,73 +19,16 @@ from shared.link import exchange, ranges, transfer
 from shared.link.https import HttpsClient
 from shared.link.transfer import Pace
 from shared.serving import Server, serve
+from tests.waiting import until
 
+from .https_parts import BLOB, SHA, Answering, Cloud, Raw
 from .pki_fleet import fleet, identities
-
-BLOB = bytes(range(256)) * 1200  # 300 KB
-SHA = hashlib.sha256(BLOB).hexdigest()
 
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
     folder = tmp_path_factory.mktemp("pki")
     return identities(folder, fleet(folder / "authority"))
-
-
-class Cloud:
-    """A server that keeps uploads and serves one blob, and can be told to misbehave."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str | None]] = []
-        self.connections: set[Any] = set()
-        self.stored: dict[str, bytearray] = {}
-        self.sizes: dict[str, int] = {}
-        self.refuse: int | None = None
-        self.forget_after_store = 0
-        self.app = FastAPI()
-        self.app.add_api_route("/blob", self.blob, methods=["GET"])
-        self.app.add_api_route("/echo", self.echo, methods=["POST", "GET"])
-        self.app.add_api_route("/files/{name}", self.head, methods=["HEAD"])
-        self.app.add_api_route("/files/{name}", self.put, methods=["PUT"])
-
-    def blob(self, request: Request) -> Response:
-        asked = request.headers.get("range")
-        self.requests.append(("GET", asked))
-        try:
-            piece = ranges.parse_range(asked, len(BLOB))
-        except ProtocolError:
-            return Response(status_code=416)
-        if piece is None:
-            return Response(BLOB)
-        headers = {"content-range": ranges.content_range(piece)}
-        return Response(BLOB[piece.start : piece.stop], status_code=206, headers=headers)
-
-    async def echo(self, request: Request) -> Response:
-        self.connections.add(request.client)
-        return Response((await request.body())[::-1], headers={"X-Seen": request.headers.get("x-mine", "")})
-
-    def head(self, name: str) -> Response:
-        held = self.stored.get(name, bytearray())
-        if name in self.sizes and len(held) == self.sizes[name]:
-            return Response()
-        return Response(status_code=404, headers={"Upload-Offset": str(len(held))})
-
-    async def put(self, name: str, request: Request) -> Response:
-        piece = ranges.parse_content_range(request.headers["content-range"])
-        self.requests.append(("PUT", request.headers["content-range"]))
-        held = self.stored.setdefault(name, bytearray())
-        if self.refuse is not None:
-            return Response("too big", status_code=self.refuse)
-        if piece.start != len(held):
-            return Response(status_code=409, headers={"Upload-Offset": str(len(held))})
-        held += await request.body()
-        self.sizes[name] = piece.size
-        if self.forget_after_store:
-            self.forget_after_store -= 1
-            del held[-100:]
-        if len(held) == piece.size:
-            return Response(status_code=201)
-        return Response(status_code=202, headers={"Upload-Offset": str(len(held))})
 
 
 @pytest.fixture
@@ -105,53 +45,6 @@ def client(machines: dict[str, Identity], cloud: tuple[Cloud, Server]) -> Iterat
     made = HttpsClient(machines["region"], f"https://localhost:{cloud[1].port}")
     yield made
     made.close()
-
-
-def _whole_request(connection: ssl.SSLSocket) -> bytes:
-    """Read a request to its end; bytes left unread would reset the connection when it is closed."""
-    data = b""
-    while (at := data.find(b"\r\n\r\n")) < 0:
-        data += connection.recv(65536) or b"\r\n\r\n"
-    length = data.lower().split(b"content-length: ")[1:]
-    missing = (int(length[0].split(b"\r\n")[0]) if length else 0) - (len(data) - at - 4)
-    while missing > 0 and (piece := connection.recv(65536)):
-        data, missing = data + piece, missing - len(piece)
-    return data
-
-
-class Raw:
-    """A TLS server that answers every connection with given bytes, one list of (seconds to wait, bytes) each."""
-
-    def __init__(self, context: ssl.SSLContext, *answers: list[tuple[float, bytes]]) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._context, self._answers = context, answers
-        self._stopped = threading.Event()
-        self.asked: list[bytes] = []
-        self.url = f"https://localhost:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Raw:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which close() would not
-        self._listener.close()
-        self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        for answer in self._answers:
-            try:
-                raw, _ = self._listener.accept()
-                with self._context.wrap_socket(raw, server_side=True) as connection:
-                    self.asked.append(_whole_request(connection))
-                    for wait_s, data in answer:
-                        if self._stopped.wait(wait_s):
-                            return
-                        connection.sendall(data)
-            except OSError:
-                continue  # the client went away
 
 
 def test_requests_and_answers(client: HttpsClient, cloud: tuple[Cloud, Server]) -> None:
@@ -208,9 +101,7 @@ def test_a_connection_the_server_has_closed_is_noticed(machines: dict[str, Ident
     with Raw(context, answer, answer) as server:
         client = HttpsClient(machines["region"], server.url)
         assert client.post("/", b"1").body == b"ok"
-        deadline = time.monotonic() + 5
-        while not client._exchanges._idle[0].is_stale() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(client._exchanges._idle[0].is_stale, "the server's farewell")
         assert client.post("/", b"2").body == b"ok"  # POST is not sent twice, so it must not be tried on the dead one
         assert len(server.asked) == 2
         client.close()
@@ -290,9 +181,7 @@ def test_closing_ends_a_long_poll(machines: dict[str, Identity]) -> None:
 
         thread = threading.Thread(target=poll)
         thread.start()
-        deadline = time.monotonic() + 5
-        while not server.asked and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: server.asked, "the poll to arrive")
         client.close()
         thread.join(timeout=5)
         assert not thread.is_alive()
@@ -339,23 +228,9 @@ def test_a_broken_connection_is_followed_by_another_from_there(machines: dict[st
         head = f"HTTP/1.1 206 Partial\r\nContent-Length: {len(BLOB) - start}\r\nContent-Range: {ranges.content_range(piece)}\r\n\r\n"
         return head.encode() + BLOB[start:]
 
-    with _Answering(context, lambda _: first, rest) as server:
+    with Answering(context, lambda _: first, rest) as server:
         HttpsClient(machines["region"], server.url).download("/blob", tmp_path / "x", size=len(BLOB), sha256=SHA)
     assert (tmp_path / "x").read_bytes() == BLOB
-
-
-class _Answering(Raw):
-    """A raw server whose answers depend on what was asked."""
-
-    def __init__(self, context: ssl.SSLContext, *answers: Callable[[bytes], bytes]) -> None:
-        super().__init__(context)
-        self._functions = answers
-
-    def _run(self) -> None:
-        for answer in self._functions:
-            raw, _ = self._listener.accept()
-            with self._context.wrap_socket(raw, server_side=True) as connection:
-                connection.sendall(answer(_whole_request(connection)))
 
 
 def test_a_download_that_breaks_off_keeps_its_part_for_the_next_attempt(
@@ -363,7 +238,7 @@ def test_a_download_that_breaks_off_keeps_its_part_for_the_next_attempt(
 ) -> None:
     broken = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BLOB) + BLOB[:150_000]
     context = tls.server_context(machines["cloud"], client_tier="region")
-    with _Answering(context, lambda _: broken, lambda _: b"") as server, pytest.raises(LinkError):
+    with Answering(context, lambda _: broken, lambda _: b"") as server, pytest.raises(LinkError):
         HttpsClient(machines["region"], server.url).download("/blob", tmp_path / "x", size=len(BLOB), sha256=SHA)
     assert not (tmp_path / "x").exists()
     assert (tmp_path / "x.part").stat().st_size == 150_000

@@ -169,9 +169,7 @@ def test_labels_come_from_a_file_while_the_region_runs(tmp_path: Path, vault: Va
 def test_one_case_is_labelled_and_erased_by_name(vault: Vault, config: Path) -> None:
     frame = vault.database.rows("SELECT frame FROM facts JOIN cases USING (id) WHERE part = ?", (schema.TRAIN,))[0][0]
     name = f"{DEVICE}/line/{frame}"
-    run = CliRunner().invoke(
-        app, ["label", "-c", str(config), "--case", name, "--label", "2", "--person", "g", "--training-too", "--json"]
-    )
+    run = CliRunner().invoke(app, ["label", "-c", str(config), "--case", name, "--label", "2", "--person", "g", "--training-too", "--json"])
     assert json.loads(run.output)["labelled"] == 1
     erased = json.loads(CliRunner().invoke(app, ["erase", "-c", str(config), "--case", name, "--person", "ann", "--json"]).output)
     assert erased["erased"] == 1

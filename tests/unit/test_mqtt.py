@@ -15,7 +15,8 @@ import pytest
 from shared.errors import IdentityError
 from shared.link.mqtt import MqttClient, tune
 from shared.wire import topics
-from tests.brokers import Site, free_port, until
+from tests.brokers import Site, free_port
+from tests.waiting import until
 
 EDGE = "edge-1.region-1"
 

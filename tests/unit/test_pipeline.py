@@ -33,7 +33,8 @@ from shared.link.spool import NewCase
 from shared.release.card import QualityPoint
 from shared.vision import picture
 from shared.wire.messages import Answer, Case, Prediction, decode
-from tests.unit.edge_parts import WEIGHTS, colour, frame, load, until, write_release
+from tests.unit.edge_parts import WEIGHTS, colour, frame, load, write_release
+from tests.waiting import until
 
 SURE_RED, SURE_GREEN, UNSURE = colour(250, 0), colour(0, 250), colour(90, 88)
 
@@ -273,8 +274,14 @@ def test_stopping_makes_every_waiting_frame_final(tmp_path: Path) -> None:
 
 def _inferred(number: int, value: float, action: Action = Action.DEFER) -> Inferred:
     decision = Decision(action=action, reason="", score=1.0 - value, threshold=1.0, value=value)
-    return Inferred(frame=frame(number, SURE_RED), prediction=Prediction(index=0, probabilities=(1.0,)), decision=decision,
-                    release=1, labels=("red",), deadline_s=5.0)
+    return Inferred(
+        frame=frame(number, SURE_RED),
+        prediction=Prediction(index=0, probabilities=(1.0,)),
+        decision=decision,
+        release=1,
+        labels=("red",),
+        deadline_s=5.0,
+    )
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=40), st.integers(1, 8))

@@ -8,8 +8,7 @@ import signal
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -23,6 +22,7 @@ from region.broker import Broker
 from region.config import BrokerSettings
 from shared.errors import DependencyError, LinkError
 from shared.wire import topics
+from tests.waiting import until
 
 NOW = dt.datetime.now(dt.timezone.utc)
 DAY = dt.timedelta(days=1)
@@ -99,13 +99,6 @@ class Client:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-
-
-def until(condition: Callable[[], bool], *, within_s: float = 8.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.01)
 
 
 def free_port() -> int:

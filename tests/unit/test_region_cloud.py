@@ -21,9 +21,10 @@ from shared.release.card import encode_card, sha256
 from shared.release.desired import Desired, DesiredModel
 from shared.serving import Server, serve
 from shared.wire import topics
+from tests.waiting import until
 
 from .pki_fleet import HOSTS
-from .region_parts import a_case, an_expert, colour, until
+from .region_parts import a_case, an_expert, colour
 from .test_region_main import Site, free_ports
 
 

@@ -17,9 +17,10 @@ from shared.identity.store import Identity
 from shared.vision.frames import Pixels
 from shared.wire import topics
 from shared.wire.messages import Answer, Credit, Kind, Picture, Prediction, Receipt, UpdateReport, encode
+from tests.waiting import until
 
 from .pki_fleet import fleet, identities
-from .region_parts import Device, Hall, a_case, an_expert, colour, until
+from .region_parts import Device, Hall, a_case, an_expert, colour
 
 
 @pytest.fixture(scope="module")
@@ -173,10 +174,14 @@ def test_a_full_disk_gives_no_receipt_but_credit_and_then_goes_on(hall: Hall, de
     hall.vault.database.rows(f"PRAGMA max_page_count={pages}")
     big = Picture(codec="png", width=8, height=8, data=bytes(15_000))
     sequence = 0
-    while not hall.figures.storage_failures:
+
+    def is_full() -> bool:
+        nonlocal sequence
         sequence += 1
         deliver(hall, *device.case(sequence, a_case(sequence, picture=big)))
-        time.sleep(0.01)
+        return bool(hall.figures.storage_failures)
+
+    until(is_full)
     until(lambda: not hall.worker.is_storing)
     deliver(hall, device.telemetry())
     until(lambda: device.name in hall.fleet.summary(now=time.time()))

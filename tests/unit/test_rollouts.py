@@ -18,112 +18,18 @@ from typer.testing import CliRunner
 
 from cloud.baselines import Baselines, Counts
 from cloud.cli import app as commands
-from cloud.config import RolloutSection, Settings
-from cloud.configfile import read
-from cloud.fleet import Fleet
+from cloud.config import RolloutSection
 from cloud.people import people_app
-from cloud.publish import Repository
-from cloud.rollout_book import RolloutBook
-from cloud.rollout_record import Rollout
 from cloud.rollout_states import Event, State
-from cloud.rollouts import Rollouts
-from cloud.tables import open_registry
 from shared.access import TokenStore
-from shared.audit import AuditLog
 from shared.errors import FederationError, InputError
-from shared.release.desired import DesiredModel, wanted
+from shared.release.desired import wanted
 from shared.roles import Role
-from shared.wire.reports import DeviceSummary, FleetReport, ReleaseAudit
+from shared.wire.reports import ReleaseAudit
 from tests.unit import releases
+from tests.unit.rollout_parts import DEVICES, SMALL, World
 from tests.unit.test_people_api import desk_of
-
-NOW = 1_800_000_000.0
-SMALL = {"minimum_devices": 1, "minimum_regions": 1, "excluded_loss": 0.3, "deadline_s": 60.0}
-DEVICES = [f"edge-{number}.region-{region}" for region in (1, 2) for number in (1, 2)]
-
-
-class World:
-    """The cloud's files, and four devices that do what the desired state says and report it."""
-
-    def __init__(self, root: Path, **rules: Any) -> None:
-        self.root, self.now = root, NOW
-        config = root / "cloud.toml"
-        lines = "".join(f"{key} = {str(value).lower()}\n" for key, value in {**SMALL, **rules}.items())
-        text = '[identity]\nfolder = "id"\n[repository]\nkeys = "keys"\n[regions]\nport = 1\n[people]\nport = 2\n[rollout]\n'
-        config.write_text(f'fleet = "acme"\nstate = "state"\n{text}{lines}')
-        self.settings: Settings = read(config)
-        self.database = open_registry(self.settings)
-        self.database.start()
-        self.book, self.fleet = RolloutBook(self.database), Fleet(self.database)
-        self.audit = AuditLog(self.settings.audit_path)
-        self.rollouts = self.runner()
-        self.share = dict.fromkeys((1, 2, 3), 0.93)
-        self.counts: dict[tuple[str, int], list[int]] = {(device, 1): [200, 186] for device in DEVICES}
-        self.ran: dict[int, set[str]] = {}
-        self.falls_back: set[int] = set()
-        self.silent: set[str] = set()
-
-    def publish(self) -> None:
-        repository = Repository.create(self.settings.repository_folder, self.settings.repository.keys)
-        for number, moved in ((1, 0.0), (2, 0.01), (3, 0.02)):
-            releases.add(repository, self.root, releases.model(1, moved=moved), number, bases=(1,) if number > 1 else ())
-        releases.desire(repository, 1)
-
-    @property
-    def repository(self) -> Repository:
-        return Repository(self.settings.repository_folder, self.settings.repository.keys)
-
-    def runner(self) -> Rollouts:
-        return Rollouts(
-            self.settings, book=self.book, fleet=self.fleet, repository=self.repository, audit=self.audit, clock=lambda: self.now
-        )
-
-    def desired(self) -> DesiredModel:
-        found = self.repository.desired("acme")
-        assert found is not None
-        return found.models["student"]
-
-    def live(self, seconds: float = 5.0, audits: int = 10) -> None:
-        """Let the devices follow the desired state, answer audit samples, and their regions report."""
-        self.now += seconds
-        model = self.desired()
-        for region in ("region-1", "region-2"):
-            here = [device for device in DEVICES if device.endswith(region) and device not in self.silent]
-            report = FleetReport(
-                at=self.now, cases_stored=0, cases_answered=0, cases_train=0, cases_evaluation=0,
-                devices=tuple(self._summary(device, model, audits) for device in here),
-            )  # fmt: skip
-            self.fleet.report(region, report, now=self.now)
-
-    def _summary(self, device: str, model: DesiredModel, audits: int) -> DeviceSummary:
-        choice = wanted(model, device)
-        release = choice.release if choice else 1
-        self.ran.setdefault(release, set()).add(device)
-        word = "committed"
-        if release in self.falls_back:
-            word, update, release = "fallen_back", release, 1
-        else:
-            update = release
-        count = self.counts.setdefault((device, release), [0, 0])
-        count[0] += audits
-        count[1] = round(count[0] * self.share[release])
-        return DeviceSummary(
-            name=device, seen_at=self.now, release=release, update_release=update, update_word=word,
-            committed=(release,) if word == "committed" else (),
-            audits=tuple(
-                ReleaseAudit(release=number, audited=n, agreed=k, kept=0, kept_wrong=0)
-                for (name, number), (n, k) in self.counts.items()
-                if name == device
-            ),
-        )  # fmt: skip
-
-    def until(self, *states: State, steps: int = 60) -> Rollout:
-        for _ in range(steps):
-            self.live()
-            self.rollouts.look()
-            if (found := self.book.rollouts()[0]).state in states:
-                return found
-        raise AssertionError(f"still {self.book.rollouts()[0]}")
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -294,11 +200,11 @@ def test_a_runner_killed_with_9_in_the_middle_goes_on(make: Callable[..., World]
         return process
 
     def passes(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end, world.book.rollouts()
+        def lives_on() -> bool:
             world.live(0.0, 2)
-            time.sleep(0.05)
+            return condition()
+
+        until(lives_on, lambda: str(world.book.rollouts()), within_s=20, every_s=0.05)
 
     world.rollouts.begin(2, who="anna")
     first = started()

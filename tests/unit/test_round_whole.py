@@ -35,6 +35,7 @@ from shared.status import read_status
 from shared.vision.picture import encode as encode_picture
 from shared.vision.tasks.logits import softmax
 from shared.wire.messages import Case, Prediction, encode
+from tests.waiting import until
 
 NAMES, SIDE = ("plain", "dark", "bright"), 32
 HOSTS = ["localhost", "127.0.0.1"]
@@ -198,6 +199,9 @@ nice = 1
         except (LinkError, IndexError):
             return {}  # not up yet, or no round yet
 
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        until(condition, lambda: f"{what}; {self.round()}\n{self.logs()}", within_s=90, every_s=0.1)
+
     def logs(self) -> str:
         return "\n".join(path.read_text()[-3000:] for path in sorted(self.root.glob("log-*")))
 
@@ -217,13 +221,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def until(condition: Callable[[], bool], what: str, world: World, within_s: float = 90.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"waited {within_s} s for {what}; {world.round()}\n{world.logs()}"
-        time.sleep(0.1)
-
-
 @pytest.fixture
 def world(tmp_path: Path, models: SimpleNamespace) -> Iterator[World]:
     made = World(tmp_path, models)
@@ -235,13 +232,13 @@ def world(tmp_path: Path, models: SimpleNamespace) -> Iterator[World]:
 def test_a_round_goes_from_cases_to_a_signed_release_also_through_kills(world: World) -> None:
     cloud = world.start_cloud()
     world.start_region()
-    until(lambda: "region-1" in json.dumps(json.loads(world.terrace("fleet", "--json"))), "the region's report", world)
+    world.until(lambda: "region-1" in json.dumps(json.loads(world.terrace("fleet", "--json"))), "the region's report")
     assert json.loads(world.terrace("round", "start", "--json"))["number"] == 1
-    until(lambda: world.round().get("step") in ("aggregate", "distil", "quantise", "evaluate"), "the round to move", world)
+    world.until(lambda: world.round().get("step") in ("aggregate", "distil", "quantise", "evaluate"), "the round to move")
     cloud.send_signal(signal.SIGKILL)
     cloud.wait()
     world.start_cloud()
-    until(lambda: world.round().get("state") in ("done", "failed", "refused"), "the round's end", world)
+    world.until(lambda: world.round().get("state") in ("done", "failed", "refused"), "the round's end")
     assert world.round()["state"] == "done", f"{world.round()}\n{world.logs()}"
     repository = Repository(world.root / "cloud" / "repository", world.root / "keys")
     assert repository.releases("student") == {1: "manual", 2: "auto"}
@@ -260,7 +257,7 @@ def test_a_round_goes_from_cases_to_a_signed_release_also_through_kills(world: W
     assert list((world.root / "egress").iterdir())
     asked = json.loads(world.terrace("round", "start", "--region", "region-1", "--trial", "--json"))
     assert (asked["number"], asked["regions"], asked["publish"]) == (2, ["region-1"], False)
-    until(lambda: world.round().get("number") == 2 and world.round().get("finished_at") is not None, "the trial's end", world)
+    world.until(lambda: world.round().get("number") == 2 and world.round().get("finished_at") is not None, "the trial's end")
     assert world.round()["state"] == "trial", f"{world.round()}\n{world.logs()}"
     kept = {path.name for path in (world.root / "cloud" / "rounds" / "000002").iterdir()}
     assert {"candidate.onnx", "candidate.card.json"} <= kept

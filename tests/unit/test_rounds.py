@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -30,7 +31,9 @@ from cloud.registry import Registry
 from shared.errors import FederationError
 from shared.wire import bundle
 from shared.wire.reports import DriftState, FleetReport, TrainReply, TrainTask
+from tests import waiting
 
+until = functools.partial(waiting.until, within_s=40)  # a worker starts its interpreter and Flower
 WORKER = """
 import sys, time, threading
 from pathlib import Path
@@ -115,13 +118,6 @@ class Cloud:
 
     def result(self, step: str) -> dict[str, object]:
         return next((item.result for item in self.registry.steps(1) if item.name == step and item.state == "done"), {})
-
-
-def until(condition: Callable[[], bool], what: str, within_s: float = 40.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"waited {within_s} s for {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from shared.identity import tls
 from shared.identity.crl import read_crls
 from shared.identity.store import Identity
 from shared.serving import Server, peer_from_scope, serve
+from tests.waiting import until
 
 from .pki_fleet import fleet, identities, signer
 
@@ -181,9 +182,7 @@ def test_stopping_cuts_a_long_poll_and_frees_the_port(monkeypatch: pytest.Monkey
 
     thread = threading.Thread(target=poll)
     thread.start()
-    deadline = time.monotonic() + 5
-    while not server._server.server_state.tasks and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: server._server.server_state.tasks, "the request to begin")
     began = time.monotonic()
     server.stop()
     thread.join(timeout=5)

@@ -15,7 +15,8 @@ from edge.sources.stream import StreamThread
 from edge.sources.video import VideoSource
 from shared.errors import InputError, StorageError
 from shared.vision.frames import Frame
-from tests.unit.edge_parts import ListSource, colour, frame, until, write_video
+from tests.unit.edge_parts import ListSource, colour, frame, write_video
+from tests.waiting import until
 
 
 def _data_set(path: Path, count: int = 5) -> Path:

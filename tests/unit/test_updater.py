@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,104 +10,13 @@ import numpy as np
 import pytest
 
 from cloud.publish import Repository
-from edge.model import LoadedModel, ModelSlot, open_model
-from edge.schedule import Schedule
-from edge.selftest import compare, judge_latency
-from edge.shadow import Shadow
 from edge.slots import Slots
-from edge.swap import FINAL, TABLE, Event, Probation, Service, State, Update, diagram, probation_for
-from edge.updater import Updater, UpdaterSettings
-from shared.engines.onnx import OnnxEngine
-from shared.errors import EngineError, LinkError, StorageError
-from shared.release.card import Calibration, CurvePoint, decode_card
-from shared.release.fetch import from_folder
+from edge.swap import Service
+from shared.errors import StorageError
 from shared.release.trust import TrustedClient
 from shared.vision.preprocess import prepare
-from shared.wire.messages import UpdateReport
 from tests.unit import releases
-
-FIRST, SECOND, THIRD = releases.model(1), releases.model(1, moved=0.01), releases.model(1, moved=0.02)
-FRAMES, WATCHED = 10, 500
-
-
-class World:
-    """A cloud's repository, a relay that can be cut or lie, and one device."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.repository = Repository.create(folder / "repository", folder / "keys")
-        self.served: dict[int, Service] = {}
-        self.reports: list[UpdateReport] = []
-        self.fetched: list[str] = []
-        self.cut = ""
-        self.tampered = ""
-        self.broken_engine: set[int] = set()
-        self.models = ModelSlot()
-        self.updater = self.restart()
-
-    def publish(self, release: int, data: bytes, *, bases: tuple[int, ...] = (), desire: dict[str, Any] | None = None, **card: Any) -> None:
-        releases.add(self.repository, self.folder, data, release, bases=bases, **card)
-        releases.desire(self.repository, release, deltas=bases, **(desire or {}))
-
-    def restart(self) -> Updater:
-        """Start the device's agent anew: memory is lost, the disk is not."""
-        self.models = ModelSlot()
-        self.shadow = Shadow()
-        self.served = {}
-        device = self.folder / "device"
-        self.updater = Updater(
-            UpdaterSettings(
-                device="edge-1.region-1",
-                fleet=releases.FLEET,
-                probation_frames=FRAMES,
-                watch_frames=WATCHED,
-                interval_s=0.05,
-                at_least_s=0.0,
-            ),
-            trust=TrustedClient(device / "trust", bootstrap_root=self.repository.root(), fetch=self.fetch),
-            slots=Slots(device / "slots"),
-            models=self.models,
-            load=self.load,
-            service=lambda release: self.served.get(release, Service()),
-            shadow=self.shadow,
-            report=self.reports.append,
-            downloads=device / "downloads",
-        )
-        self.updater.boot()
-        return self.updater
-
-    def fetch(self, path: str, offset: int) -> Iterator[bytes]:
-        self.fetched.append(path)
-        if self.cut and self.cut in path:
-            raise LinkError("the relay is gone.")
-        for chunk in from_folder(self.repository.folder)(path, offset):
-            yield b"\0" * len(chunk) if self.tampered and path.endswith(self.tampered) else chunk
-
-    def load(self, onnx: Path, card: Path) -> LoadedModel:
-        release = decode_card(card.read_bytes()).release
-        if release in self.broken_engine:
-            raise EngineError(f"release {release} cannot be built here.")
-        return open_model(onnx, card, OnnxEngine)
-
-    def serve(self, frames: int = FRAMES, *, failures: int = 0, deferred: int = 0) -> None:
-        """Let the running model answer frames, then let the updater look."""
-        release = self.running()
-        before = self.served.get(release, Service())
-        self.served[release] = Service(
-            frames=before.frames + frames, failures=before.failures + failures, deferred=before.deferred + deferred
-        )
-        self.updater.step()
-
-    def running(self) -> int:
-        model = self.models.current()
-        return model.card.release if model else 0
-
-    def on_disk(self) -> int:
-        slot = Slots(self.folder / "device" / "slots").committed()
-        return slot.record.release if slot else 0
-
-    def last(self) -> tuple[int, str]:
-        return self.reports[-1].release, self.reports[-1].state
+from tests.unit.updater_parts import FIRST, FRAMES, SECOND, THIRD, WATCHED, World, calibrated
 
 
 @pytest.fixture
@@ -233,12 +141,6 @@ def test_a_release_that_fails_in_service_is_taken_back(running: World) -> None:
     assert running.models.current() is before
     assert running.updater.check()
     assert running.running() == 1
-
-
-def calibrated(promised: float) -> dict[str, Any]:
-    calibration = Calibration(score="margin", threshold=1.0, epsilon=0.01, delta=0.05, risk_bound=0.01, units=9, frames=9)
-    point = CurvePoint(threshold=1.0, deferred_share=promised, system_accuracy=0.9)
-    return {"calibration": calibration, "deferral_curve": (point,)}
 
 
 def test_a_release_that_defers_far_too_much_is_taken_back(running: World) -> None:
@@ -452,81 +354,3 @@ def test_a_defect_does_not_end_updates(world: World, monkeypatch: pytest.MonkeyP
 
 
 # The pure parts.
-
-
-def test_the_table_is_whole() -> None:
-    ends = {state for state in State if not any(before is state for before, _ in TABLE)}
-    assert ends | {State.COMMITTED} == FINAL  # committed is an end, and for a while not the last word
-    reached = {State.OFFERED, *TABLE.values()}
-    assert reached == set(State)
-    for (before, event), after in TABLE.items():
-        assert Update(release=2, from_release=1, state=before).after(event, "why").state is after
-    with pytest.raises(ValueError, match="cannot happen"):
-        Update(release=2, from_release=1).after(Event.COMMIT)
-    assert "SELF_TESTED --> LIVE: swap" in diagram()
-
-
-@pytest.mark.parametrize(
-    ("service", "verdict"),
-    [
-        (Service(frames=9), None),
-        (Service(frames=10), ""),
-        (Service(frames=3, failures=1), "it failed on 1 of 4 frames"),
-        (Service(frames=10, deferred=8), "it defers 80% of frames, 0% to 50% were expected"),
-    ],
-)
-def test_probation(service: Service, verdict: str | None) -> None:
-    assert Probation(frames=10, highest=0.5).verdict(service) == verdict
-
-
-def test_probation_follows_the_card_and_the_light() -> None:
-    card = decode_card(releases.card(FIRST, 1, **calibrated(0.1)))
-    assert probation_for(card, frames=200, before=Service()).highest == pytest.approx(0.4)
-    assert probation_for(card, frames=200, before=Service(frames=10, deferred=6)).highest == pytest.approx(0.8)
-    assert probation_for(card, frames=200, before=Service(frames=10, deferred=1)).lowest == pytest.approx(1 / 200)
-    assert probation_for(decode_card(releases.card(FIRST, 1)), frames=200, before=Service()).highest == 1.0
-
-
-def test_the_self_test_compares() -> None:
-    test = decode_card(releases.card(FIRST, 1)).self_test
-    right = np.asarray(test.logits, np.float32)
-    assert compare(test, right) == ""
-    assert compare(test, right + test.tolerance / 2) == ""
-    assert "differ by" in compare(test, right + 1)
-    assert "shape" in compare(test, right[:, :2])
-    assert "finite" in compare(test, right * np.nan)
-    assert judge_latency(30, 10) == ""
-    assert judge_latency(61, 10) != ""
-    assert judge_latency(3000, None) != ""
-
-
-def test_the_schedule_is_patient() -> None:
-    schedule = Schedule(interval_s=300, at_least_s=60)
-    assert schedule.wait_s(0) == 0
-    schedule.begin(0)
-    schedule.end(failed=False)
-    assert schedule.wait_s(0) == 300
-    for _ in range(5):
-        schedule.ask()
-    assert schedule.wait_s(10) == 50
-    schedule.begin(60)
-    schedule.end(failed=True)
-    assert schedule.wait_s(60) == 60
-    schedule.begin(120)
-    schedule.end(failed=True)
-    assert schedule.wait_s(120) == 120
-
-
-def test_a_new_device_asks_again_soon_until_it_was_answered_once() -> None:
-    schedule = Schedule(interval_s=300, at_least_s=60)
-    waits = []
-    for now in range(0, 600, 100):
-        schedule.begin(now)
-        schedule.end(failed=True)
-        waits.append(schedule.wait_s(now))
-    assert waits == [2, 4, 8, 16, 32, 60]
-    schedule.begin(700)
-    schedule.end(failed=False)
-    schedule.begin(1000)
-    schedule.end(failed=True)
-    assert schedule.wait_s(1000) == 60

@@ -20,8 +20,9 @@ from shared.wire import topics
 from shared.wire.envelope import Sealer
 from shared.wire.keys import EpochKeys
 from shared.wire.messages import Answer, Case, Command, Credit, Kind, Picture, Prediction, Receipt, Telemetry, UpdateReport, encode
-from tests.brokers import Site, until
+from tests.brokers import Site
 from tests.regions import SmallRegion
+from tests.waiting import until
 
 EDGE = "edge-1.region-1"
 
@@ -305,7 +306,7 @@ def test_kill_9_of_device_and_broker_loses_nothing_acknowledged(tmp_path: Path) 
         child.stdout.close()
         acknowledged |= {int(line.split()[0]): int(line.split()[1]) for line in lines if line.endswith(b"\n")}
     device = Device(site, folder).start()
-    until(lambda: device.spool.occupancy()[0] == 0, "all that was left is stored", timeout_s=40)
+    until(lambda: device.spool.occupancy()[0] == 0, "all that was left is stored", within_s=40)
     stored = {sequence: found.frame for (_, _, sequence), found in region.vault.items()}
     assert {sequence: stored.get(sequence) for sequence in acknowledged} == acknowledged
     device.stop()

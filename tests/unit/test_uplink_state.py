@@ -12,7 +12,7 @@ from edge.reports import MOST_MODELS, Reports
 from shared.errors import LinkError, StorageError
 from shared.link.serial import SerialFile
 from shared.wire.messages import UpdateReport
-from tests.brokers import until
+from tests.waiting import until
 
 
 def report(model: str, release: int) -> UpdateReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import socketserver
@@ -14,6 +15,7 @@ import pytest
 
 from provisioning.testbed.ports import free_ports
 from provisioning.testbed.processes import Process
+from tests.waiting import until
 
 DEADLINE_S = 20.0
 
@@ -39,13 +41,15 @@ def wire(tmp_path: Path) -> Iterator[tuple[Process, int]]:
 
 def dial(port: int) -> socket.socket:
     """Connect, as soon as it listens."""
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, "the wire never listened"
-            time.sleep(0.02)  # the interval at which it is dialled
+    made: list[socket.socket] = []
+
+    def connected() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            made.append(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S))
+        return bool(made)
+
+    until(connected, "the wire to listen", within_s=DEADLINE_S)
+    return made[0]
 
 
 def said_back(connection: socket.socket, words: bytes) -> bytes:

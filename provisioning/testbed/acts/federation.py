@@ -102,9 +102,7 @@ def _label(stage: Stage, footage: Footage, regions: tuple[str, ...], *, since: f
     fill(stage.report, {"labels_by": "the generator, in the place of people"})
 
 
-def _question(
-    footage: Footage, drifts: dict[str, str], devices: list[str], *, before: int, after: int, control: int
-) -> Question:
+def _question(footage: Footage, drifts: dict[str, str], devices: list[str], *, before: int, after: int, control: int) -> Question:
     cloud, own = footage.root / "cloud", footage.names(devices)
     held_out = {path.stem: str(path) for path in footage.held_out}
     return Question(
