@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import StorageError
+from shared.transaction import transaction
 
 BUSY_S = 20.0
 
@@ -63,15 +64,8 @@ class Database:
         Raises:
             StorageError: the disk is full or the file damaged.
         """
-        with self._lock, translated(self._path):
-            connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+        with self._lock, translated(self._path), transaction(self._open()) as connection:
+            yield connection
 
     def rows(self, statement: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Return all rows of a query.

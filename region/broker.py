@@ -128,7 +128,7 @@ class Broker:
             if _answers(waiting[0][1], waiting[0][2]):
                 waiting.pop(0)
             else:
-                time.sleep(0.02)
+                time.sleep(0.02)  # it tells nobody when it listens: it is dialled at this interval
 
 
 def find_program(name: str) -> str:

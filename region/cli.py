@@ -144,7 +144,7 @@ def _wait_for_revocation(path: Path, device: str, *, is_revoked: bool, within_s:
             return False
         if time.monotonic() > deadline:
             raise LinkError(f"the region at {path} runs but does not take {device} over.", "Look into its log.")
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at the daemon's status
 
 
 def _desk(settings: RegionSettings) -> Desk:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import StorageError
+from shared.transaction import transaction
 
 CHECKED_BYTES = 256 << 20
 """Files up to this size are checked page by page at the start."""
@@ -69,15 +70,10 @@ class Database:
             if connection is None:
                 raise StorageError(f"{self.path} is closed.")
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
+                with transaction(connection):
+                    yield connection
             except sqlite3.Error as error:
-                self._roll_back(connection)
                 raise self._explained(error) from error
-            except BaseException:
-                self._roll_back(connection)
-                raise
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run a query and return all its rows.
@@ -118,11 +114,6 @@ class Database:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict is None or verdict[0] != "ok":
                 raise sqlite3.DatabaseError(str(verdict[0] if verdict else "no verdict"))
-
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
-        if connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled back already
-                connection.execute("ROLLBACK")
 
     def _explained(self, error: sqlite3.Error) -> StorageError:
         code = getattr(error, "sqlite_errorcode", None)

@@ -16,11 +16,10 @@ import msgspec
 
 from shared import clock
 from shared.errors import AccessError, StorageError
-from shared.roles import TOKEN_BYTES, Grant, Role, secret_of, token_hash, token_of
+from shared.roles import TOKEN_BYTES, Grant, Role, check_label, secret_of, token_hash, token_of
 
 __all__ = ["Grant", "Role", "TokenRecord", "TokenStore"]
 
-LONGEST_LABEL = 64
 DAY_S = 86_400.0
 LONGEST_LIFE_S = 400 * DAY_S
 
@@ -71,8 +70,7 @@ class TokenStore:
             AccessError: the label or lifetime cannot be used.
             StorageError: the store cannot be written.
         """
-        if not 1 <= len(label) <= LONGEST_LABEL or not label.isprintable():
-            raise AccessError(f"the label {label[:80]!r} cannot be used.", f"Give 1 to {LONGEST_LABEL} printable characters.")
+        check_label(label)
         if not 0 < lifetime_s <= LONGEST_LIFE_S:
             raise AccessError("a token must expire, within 400 days.", "Give a lifetime above 0 and up to 400 days.")
         secret, now = secrets.token_bytes(TOKEN_BYTES), self._now()

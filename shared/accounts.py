@@ -24,12 +24,11 @@ from shared import clock
 from shared.errors import AccessError
 from shared.passwords import LONGEST_WAIT_S, SALT_BYTES, Cost, Kept, checked_name, checked_password, fits, keep, nobody, wait_s
 from shared.peoplefile import opened
-from shared.roles import Role
+from shared.roles import Role, check_label
 
 CODE_BYTES = 24
 DAY_S = 86_400.0
 LONGEST_INVITATION_S = 30 * DAY_S
-LONGEST_LABEL = 64
 MOST_FAILURES_KEPT = 10_000
 AT_ONCE = 2
 QUEUE_S = 5.0
@@ -78,8 +77,7 @@ class AccountStore:
             AccessError: label or lifetime cannot be used.
             StorageError: the file cannot be written.
         """
-        if not 1 <= len(label) <= LONGEST_LABEL or not label.isprintable():
-            raise AccessError(f"the label {label[:80]!r} cannot be used.", f"Give 1 to {LONGEST_LABEL} printable characters.")
+        check_label(label)
         if not 0 < lifetime_s <= LONGEST_INVITATION_S:
             raise AccessError("an invitation must expire, within 30 days.", "Give a lifetime above 0 and up to 30 days.")
         code, now = secrets.token_urlsafe(CODE_BYTES), self._now()

@@ -19,6 +19,7 @@ from typing import Any
 from shared import clock
 from shared.auditchain import START, Entry, Head, canonical, link, verify
 from shared.errors import ProtocolError, StorageError
+from shared.transaction import transaction
 
 BUSY_S = 10.0
 MOST_AT_ONCE = 500
@@ -121,11 +122,10 @@ class AuditLog:
             try:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.executescript(_SCHEMA)
-                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                yield connection
-                connection.execute("COMMIT")
+                with transaction(connection, write=write):
+                    yield connection
             finally:
-                connection.close()  # what was not committed is rolled back
+                connection.close()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the audit log {self._path} cannot be used: {error}.", "Free space on its disk; do not edit it.") from error
 

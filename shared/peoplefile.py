@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import StorageError
+from shared.transaction import transaction
 
 BUSY_S = 10.0
 SCHEMA = """
@@ -51,18 +52,9 @@ def opened(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA foreign_keys = ON")
             if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'session_account'").fetchone() == (0,):
                 connection.executescript(SCHEMA)
-            yield from _transaction(connection, write)
+            with transaction(connection, write=write):
+                yield connection
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
         raise StorageError(f"the file of people {path} cannot be used: {error}.", "Free space, or correct or remove the file.") from error
-
-
-def _transaction(connection: sqlite3.Connection, write: bool) -> Iterator[sqlite3.Connection]:
-    connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-    try:
-        yield connection
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")

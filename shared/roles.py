@@ -22,6 +22,7 @@ from shared.errors import AccessError
 
 PREFIX = "terrace_"
 TOKEN_BYTES = 32
+LONGEST_LABEL = 64
 
 
 class Role(enum.IntEnum):
@@ -65,6 +66,16 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.role < role:
             raise AccessError(f"this needs the role {role.name.lower()}; {self.label} is {self.role.name.lower()}.")
+
+
+def check_label(label: str) -> None:
+    """Refuse a label that is empty, too long or not printable.
+
+    Raises:
+        AccessError: it cannot be used.
+    """
+    if not 1 <= len(label) <= LONGEST_LABEL or not label.isprintable():
+        raise AccessError(f"the label {label[:80]!r} cannot be used.", f"Give 1 to {LONGEST_LABEL} printable characters.")
 
 
 def token_of(secret: bytes) -> str:

@@ -140,7 +140,7 @@ class Server:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 self.stop()
                 raise LinkError(f"the application at {self._host}:{self._wanted} did not start: {self._failure or 'see the log'}.")
-            time.sleep(0.005)
+            time.sleep(0.005)  # uvicorn shows that it has started by a flag alone
 
     def stop(self) -> None:
         """Close the port, let running requests end for `GRACE_S` seconds, then cut them."""

@@ -119,7 +119,7 @@ class Stage:
             pids = [process.pid for process in self.fleet.processes]
             self.report.peak_memory_mb = max(self.report.peak_memory_mb, memory_mb(pids))
         self.screen.fleet(statuses)
-        time.sleep(max(0.0, POLL_S - (time.monotonic() - began)))
+        time.sleep(max(0.0, POLL_S - (time.monotonic() - began)))  # the pace at which the fleet is looked at
 
     def beside(self, function: Callable[..., Result], *arguments: object, what: str) -> Result:
         """Run a function in a niced process of its own, and go on watching the fleet meanwhile.
