@@ -5,8 +5,10 @@ Rules, in order (TRUST.md, Broker):
 2. The user is the certificate's common name and the client id is the user; nobody is anonymous.
 3. A revoked device is denied every topic; a reload (SIGHUP) silences its live connection at once.
 4. Nothing is persisted: a broker's acknowledgement is no receipt, so there is nothing to keep.
+5. mosquitto reads copies in its own folder. Certificate, key and revocation list reach it only whole and fitting (given half of a
+   certificate, a reload leaves it refusing everybody), and a reload keeps every connection.
 
-Not here: certificates and CRLs (provisioning), what travels in the topics (intake, replies).
+Not here: certificates and CRLs (provisioning), what travels in the topics (intake, replies), a broker run by others (external).
 """
 
 from __future__ import annotations
@@ -16,16 +18,31 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from region.brokerfiles import configuration, device_list, worker_list
+from region.brokerfiles import (
+    CERTIFICATE,
+    CRL,
+    DEVICES,
+    EDGE_ANCHOR,
+    KEY,
+    REGION_ANCHOR,
+    WORKERS,
+    configuration,
+    device_list,
+    worker_list,
+)
 from region.config import BrokerSettings
+from shared import log
 from shared.child import Child
-from shared.errors import DependencyError, LinkError
+from shared.errors import DependencyError, IdentityError, LinkError
 
 READY_S = 10.0
+CERTIFICATE_RENEWED, CERTIFICATE_UNFIT = "broker_certificate_renewed", "broker_certificate_unfit"
 
 
 class Broker:
@@ -33,11 +50,11 @@ class Broker:
 
     Args:
         settings: ports, limits and the program.
-        folder: where configuration and access lists are written; made when missing.
-        certificate: the region's certificate chain.
+        folder: where configuration, certificates and access lists are written; made when missing.
+        certificate: the region's certificate chain; looked at again by `renew`.
         key: its private key.
         anchors: PEM of the anchors by tier; `edge` and `region` are used.
-        crl: the revocation list of the region's device CA, if there is one.
+        crl: PEM of the revocation lists of the device authorities, if there are any.
         revoked: devices denied from the start.
     """
 
@@ -48,16 +65,19 @@ class Broker:
         folder: Path,
         certificate: Path,
         key: Path,
-        anchors: dict[str, str],
-        crl: Path | None = None,
+        anchors: Mapping[str, str],
+        crl: bytes = b"",
         revoked: Iterable[str] = (),
     ) -> None:
         self._settings = settings
         self._folder = folder.resolve()
-        self._certificate, self._key, self._crl = certificate.resolve(), key.resolve(), crl
+        self._certificate, self._key = certificate, key
         self._anchors = anchors
+        self._crl = crl
         self._revoked = frozenset(revoked)
+        self._seen: tuple[tuple[int, int], ...] = ()
         self._child: Child | None = None
+        self._logger = log.get("broker")
 
     @property
     def restarts(self) -> int:
@@ -93,12 +113,42 @@ class Broker:
         if self._child is not None:
             self._child.stop()
 
-    def revoke(self, revoked: Iterable[str]) -> None:
-        """Deny these devices and nobody else, from now on and on live connections too."""
+    @property
+    def is_up(self) -> bool:
+        """Whether mosquitto runs."""
+        return self.pid is not None
+
+    def revoke(self, revoked: Iterable[str], *, crl: bytes | None = None) -> None:
+        """Deny these devices and nobody else, from now on and on live connections too.
+
+        Args:
+            revoked: devices by name.
+            crl: new revocation lists, checked by the caller; None leaves those in force.
+        """
         self._revoked = frozenset(revoked)
+        self._crl = self._crl if crl is None else crl
         if self._child is not None:  # else start() writes it
-            _write(self._folder / "devices.acl", device_list(self._revoked))
+            _write(self._folder / DEVICES, device_list(self._revoked))
+            if self._crl:
+                _write(self._folder / CRL, self._crl.decode("ascii", "replace"))
             self.reload()
+
+    def renew(self) -> bool:
+        """Serve the region's certificate as it is on disk now, if it has changed; returns whether it did.
+
+        A certificate and a key that do not fit each other (half of a copy) are left alone and looked at again when they change.
+        """
+        if self._child is None or self._seen == (seen := _stamps(self._certificate, self._key)):
+            return False
+        self._seen = seen
+        try:
+            self._take_certificate()
+        except IdentityError as error:
+            self._logger.warning(CERTIFICATE_UNFIT, error=str(error))
+            return False
+        self._logger.info(CERTIFICATE_RENEWED)
+        self.reload()
+        return True
 
     def reload(self) -> None:
         """Let mosquitto read certificates, access lists and the revocation list again; connections stay."""
@@ -106,18 +156,40 @@ class Broker:
             self._child.signal(signal.SIGHUP)
 
     def _listeners(self) -> tuple[tuple[str, str, int], ...]:
-        return ("broker.port", self._settings.host, self._settings.port), ("broker.worker_port", "127.0.0.1", self._settings.worker_port)
+        chosen = self._settings
+        more = (("broker.more_ports", chosen.host, port) for port in chosen.more_ports)
+        return ("broker.port", chosen.host, chosen.port), *more, ("broker.worker_port", "127.0.0.1", chosen.worker_port)
 
     def _write(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for tier in ("edge", "region"):
-            _write(self._folder / f"{tier}-anchor.pem", self._anchors[tier])
-        _write(self._folder / "devices.acl", device_list(self._revoked))
-        _write(self._folder / "workers.acl", worker_list())
-        crl = self._crl.resolve() if self._crl is not None and self._crl.exists() else None
+        self._seen = _stamps(self._certificate, self._key)
+        self._take_certificate()
+        for tier, name in (("edge", EDGE_ANCHOR), ("region", REGION_ANCHOR)):
+            _write(self._folder / name, self._anchors[tier])
+        _write(self._folder / DEVICES, device_list(self._revoked))
+        _write(self._folder / WORKERS, worker_list())
+        _write(self._folder / CRL, self._crl.decode("ascii", "replace"))
         user = pwd.getpwuid(os.geteuid()).pw_name
-        text = configuration(self._settings, folder=self._folder, certificate=self._certificate, key=self._key, crl=crl, user=user)
+        text = configuration(self._settings, folder=self._folder, has_crl=bool(self._crl), user=user)
         _write(self._folder / "mosquitto.conf", text)
+
+    def _take_certificate(self) -> None:
+        """Copy certificate and key into the broker's folder.
+
+        Raises:
+            IdentityError: one is missing, or they do not fit each other; the copies of before stay.
+        """
+        try:
+            fresh = [(self._folder / name, path.read_text("ascii")) for name, path in ((CERTIFICATE, self._certificate), (KEY, self._key))]
+            with tempfile.TemporaryDirectory(dir=self._folder) as place:
+                for path, text in fresh:
+                    _write(Path(place) / path.name, text)
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(Path(place) / CERTIFICATE, Path(place) / KEY)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            said = f"{self._certificate} and {self._key.name} cannot be served: {error}."
+            raise IdentityError(said, "Copy both anew from the authority.") from error
+        for path, text in fresh:
+            _write(path, text)
 
     def _wait_ready(self, child: Child) -> None:
         deadline = time.monotonic() + READY_S
@@ -152,6 +224,12 @@ def _write(path: Path, text: str) -> None:
     fresh.touch(mode=0o600)
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
+
+
+def _stamps(*paths: Path) -> tuple[tuple[int, int], ...]:
+    """Return what changes when a file is replaced or written: modification time and inode; zeros while it is missing."""
+    found = [path.stat() if path.exists() else None for path in paths]
+    return tuple((0, 0) if one is None else (one.st_mtime_ns, one.st_ino) for one in found)
 
 
 def _refuse_taken(key: str, host: str, port: int) -> None:

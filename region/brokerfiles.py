@@ -1,4 +1,4 @@
-"""The text of the broker's files: mosquitto.conf and the two access lists, made from the settings and the topic table. Pure."""
+"""The text of a mosquitto's files: mosquitto.conf and the two access lists, made from the settings and the topic table. Pure."""
 
 from __future__ import annotations
 
@@ -8,32 +8,44 @@ from pathlib import Path
 from region.config import BrokerSettings
 from shared.wire import topics
 
+CERTIFICATE, KEY, CRL, EDGE_ANCHOR, REGION_ANCHOR, DEVICES, WORKERS = (
+    "certificate.pem", "key.pem", "devices.crl.pem", "edge-anchor.pem", "region-anchor.pem", "devices.acl", "workers.acl",
+)  # fmt: skip
+"""Names in the broker's folder, beside mosquitto.conf."""
 
-def configuration(settings: BrokerSettings, *, folder: Path, certificate: Path, key: Path, crl: Path | None, user: str) -> str:
+
+def configuration(settings: BrokerSettings, *, folder: Path, has_crl: bool, user: str, worker_host: str = "127.0.0.1") -> str:
     """Return mosquitto.conf.
 
     Args:
         settings: ports and limits.
-        folder: where the anchors and access lists lie that the text names.
-        certificate: the region's certificate chain (PEM).
-        key: its private key (PEM).
-        crl: the device CA's revocation list; None runs without one.
+        folder: where the certificates and access lists lie that the text names.
+        has_crl: whether there is a revocation list; without one every certificate of the device authorities passes.
         user: whom mosquitto runs as, since it would otherwise drop to an account that cannot read the keys.
+        worker_host: where the listener of the region's own workers is bound.
     """
     common = [
-        f"certfile {certificate}",
-        f"keyfile {key}",
+        f"certfile {folder / CERTIFICATE}",
+        f"keyfile {folder / KEY}",
         "tls_version tlsv1.3",
         "require_certificate true",
         "use_identity_as_username true",
         "use_username_as_clientid true",
         "allow_anonymous false",
     ]
-    devices = [f"listener {settings.port} {settings.host}", f"cafile {folder / 'edge-anchor.pem'}", f"acl_file {folder / 'devices.acl'}"]
-    devices += [f"crlfile {crl}"] if crl is not None else []
-    devices += [f"max_connections {settings.max_connections}"]
-    workers = [f"listener {settings.worker_port} 127.0.0.1", f"cafile {folder / 'region-anchor.pem'}", f"acl_file {folder / 'workers.acl'}"]
-    return "\n".join(_limits(settings, user) + devices + common + workers + common) + "\n"
+    devices = [f"cafile {folder / EDGE_ANCHOR}", f"acl_file {folder / DEVICES}", f"max_connections {settings.max_connections}"]
+    devices += [f"crlfile {folder / CRL}"] if has_crl else []
+    lines = _limits(settings, user)
+    for port in settings.device_ports:
+        lines += ["", f"listener {port} {settings.host}", *devices, *common]
+    lines += [
+        "",
+        f"listener {settings.workers_at[1]} {worker_host}",
+        f"cafile {folder / REGION_ANCHOR}",
+        f"acl_file {folder / WORKERS}",
+        *common,
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _limits(settings: BrokerSettings, user: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from region import label_cli
+from region import broker_cli, label_cli
 from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
@@ -27,6 +27,7 @@ from shared.wire import topics
 
 app = typer.Typer(no_args_is_help=True, help="Serve a region: broker, expert, vault, training, relay.")
 label_cli.add_to(app)
+broker_cli.add_to(app)
 app.add_typer(account_app(lambda config: _desk(load(config, RegionSettings))), name="account")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The region's configuration file, region.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

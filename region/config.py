@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.section import Section
+from shared.wire.address import address_of
 
 
 class IdentitySettings(Section, frozen=True, kw_only=True):
@@ -16,19 +17,40 @@ class IdentitySettings(Section, frozen=True, kw_only=True):
 
 
 class BrokerSettings(Section, frozen=True, kw_only=True):
-    """The supervised mosquitto. Devices reach `host`:`port`; intake workers reach 127.0.0.1:`worker_port`."""
+    """The broker: a supervised mosquitto on this machine, or with `url` one that others run.
 
+    Devices reach `host`:`port`; intake workers reach 127.0.0.1:`worker_port`, or the broker of `url`.
+    """
+
+    url: str = ""
+    """A broker run by others, as intake workers reach it: `mqtts://broker.example:8884`; empty: mosquitto is supervised here."""
     host: str = "127.0.0.1"
     port: int = 8883
+    more_ports: tuple[int, ...] = ()
+    """Further ports for devices, such as 443 for sites whose network lets nothing else out."""
     worker_port: int = 8884
     program: str = "mosquitto"
     """Name or path of the broker's program."""
     max_connections: int = 4096
-    """Devices that may be connected at a time."""
+    """Devices that may be connected at a time, per port."""
     max_packet_bytes: int = 65536
     """Largest MQTT packet taken, in bytes."""
     memory_mb: int = 256
     """Memory mosquitto may take (2^20 bytes); an eighth of it may be queued for one client."""
+
+    @property
+    def device_ports(self) -> tuple[int, ...]:
+        """Every port devices may come in by."""
+        return (self.port, *self.more_ports)
+
+    @property
+    def workers_at(self) -> tuple[str, int]:
+        """Where intake workers find the broker.
+
+        Raises:
+            ConfigurationError: `url` is not the address of a broker.
+        """
+        return address_of(self.url) if self.url else ("127.0.0.1", self.worker_port)
 
 
 class MachinesSettings(Section, frozen=True, kw_only=True):

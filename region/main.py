@@ -19,6 +19,7 @@ from region.config import RegionSettings
 from region.decoder import Decoder
 from region.epochs import EpochStore
 from region.experts.onnx import OnnxExpert, read_card
+from region.external import AnyBroker, ExternalBroker
 from region.figures import Figures
 from region.fleet import Fleet
 from region.gateway import machines_app
@@ -85,6 +86,7 @@ class Region:
         self.receptions = [self._reception(shards_of(number, count)) for number in range(count)]
         self.workers = [self._worker(number, reception) for number, reception in enumerate(self.receptions)]
         self.report = self._report()
+        self.clients: list[MqttClient] = []
         self.models: RegionModels | None = None
         self.relay: Relay | None = None
         if settings.cloud.url:
@@ -94,7 +96,7 @@ class Region:
 
     def parts(self) -> list[Part]:
         """Return every part in the order it starts."""
-        clients = [self._client(number) for number in range(len(self.workers))]
+        clients = self.clients = [self._client(number) for number in range(len(self.workers))]
         self.outlet.attach(clients)
         upkeep = self._upkeep()
         return [
@@ -203,15 +205,16 @@ class Region:
         command = [sys.executable, "-m", "region.federation", "--config", str(self.config.resolve())]
         return Child("federation", command, log_path=self.settings.state / "federation.log")
 
-    def _broker(self) -> Broker:
+    def _broker(self) -> AnyBroker:
         identity = self.identity
+        if self.settings.broker.url:
+            return ExternalBroker(lambda: bool(self.clients) and self.clients[0].is_connected)
         return Broker(
             self.settings.broker,
             folder=self.settings.state / "broker",
             certificate=identity.certificate_path,
             key=identity.key_path,
             anchors=identity.anchors.anchors,
-            crl=identity.crl_path,
         )
 
     def _expert(self) -> ExpertWorker:
@@ -257,22 +260,27 @@ class Region:
             if is_connected and number == 0:
                 self.outlet.announce_key()
 
+        host, port = self.settings.broker.workers_at
         client = MqttClient(
-            host="127.0.0.1",
-            port=self.settings.broker.worker_port,
+            host=host,
+            port=port,
             context=client_context(identity, server_tier="region"),
             client_id=identity.peer.common_name,
-            expect_peer=self._expect_own_broker,
+            expect_peer=self._expect_broker,
             on_message=worker.deliver,
             on_state=on_state,
         )
         client.subscribe(filters)
         return client
 
-    def _expect_own_broker(self, connection: ssl.SSLSocket | ssl.SSLObject) -> None:
+    def _expect_broker(self, connection: ssl.SSLSocket | ssl.SSLObject) -> None:
         peer = peer_of_connection(connection, tier="region", fleet=self.settings.fleet)
-        if peer.common_name != self.identity.peer.common_name:
-            raise IdentityError(f"the broker at worker_port is {peer.common_name}, not {self.identity.peer.common_name}.")
+        own = self.identity.peer.common_name
+        if self.settings.broker.url:
+            if peer.region != self.settings.name:
+                raise IdentityError(f"the broker of broker.url is {peer.common_name}, of another region.")
+        elif peer.common_name != own:
+            raise IdentityError(f"the broker at worker_port is {peer.common_name}, not {own}.")
 
     def _machines(self) -> Server:
         app = machines_app(

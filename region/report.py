@@ -11,7 +11,7 @@ import msgspec
 
 from region.agreement import Agreement
 from region.batcher import Backlog
-from region.broker import Broker
+from region.external import AnyBroker
 from region.figures import Figures
 from region.fleet import Fleet
 from region.intake import IntakeWorker
@@ -47,7 +47,7 @@ class Report:
         name: str,
         *,
         vault: Vault,
-        broker: Broker,
+        broker: AnyBroker,
         expert: ExpertWorker,
         backlog: Backlog,
         figures: Figures,
@@ -90,13 +90,14 @@ class Report:
             "revocation_list_days_left": _days_until(self._revocations.lists.next_update),
             "certificate_days_left": _days_until(self._certificate_ends),
             "broker_restarts": self._broker.restarts,
+            "broker_up": self._broker.is_up,
             "people_url": self._people_url,
             "memory_mb": memory_mb(),
         }
 
     def problems(self) -> list[str]:
         """Return what keeps the region from receiving and receipting cases; empty when it is ready."""
-        found = [] if self._broker.pid is not None else ["the broker is down"]
+        found = [] if self._broker.is_up else ["the broker is down"]
         found += [] if all(worker.is_storing for worker in self._workers) else ["the vault cannot be written"]
         is_late = self._revocations.lists.next_update < clock.wall()
         found += ["the revocation list has expired: the broker refuses every device"] if is_late else []

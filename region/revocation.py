@@ -33,6 +33,7 @@ class RevocationList:
         self._seen: tuple[float, ...] = ()
         self._names: frozenset[str] = frozenset()
         self._lists = Revocations()
+        self._pem = b""
         self._logger = log.get("revocation")
 
     @property
@@ -44,6 +45,11 @@ class RevocationList:
     def lists(self) -> Revocations:
         """The certificate revocation lists."""
         return self._lists
+
+    @property
+    def pem(self) -> bytes:
+        """The revocation lists as they were when they were last good, for the broker."""
+        return self._pem
 
     def denies(self, device: str) -> bool:
         """Whether a device was revoked by name."""
@@ -61,7 +67,8 @@ class RevocationList:
         is_first, self._seen, before = not self._seen, seen, self._names
         try:
             self._names = frozenset(read_revoked(self._path))
-            self._lists = self._identity.revocations()
+            pem = self._identity.revocation_lists()
+            self._lists, self._pem = self._identity.revocations(pem), pem
         except (IdentityError, StorageError) as error:
             if is_first:
                 raise

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from region.agreement import Agreement
-from region.broker import Broker
 from region.config import VaultSettings
+from region.external import AnyBroker
 from region.fleet import Fleet
 from region.keys import KeyRing
 from region.orders import AUDIT_SHARE, Orders
@@ -44,7 +44,7 @@ class Upkeep:
         limits: VaultSettings,
         keys: KeyRing,
         revocations: RevocationList,
-        broker: Broker,
+        broker: AnyBroker,
         replies: Replies,
         outlet: Outlet,
         agreement: Agreement,
@@ -77,7 +77,8 @@ class Upkeep:
         if self._revocations.refresh():
             for device in self._revocations.names:
                 self._replies.forget(device)
-            self._broker.revoke(self._revocations.names)
+            self._broker.revoke(self._revocations.names, crl=self._revocations.pem)
+        self._broker.renew()
         if self._keys.refresh(clock.wall()):
             self._outlet.announce_key()
         limits = self._limits

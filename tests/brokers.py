@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +45,7 @@ class Site:
             certificate=self.region.certificate_path,
             key=self.region.key_path,
             anchors=dict(self.region.anchors.anchors),
-            crl=self.region.crl_path,
+            crl=self.region.revocation_lists(),
         )
 
     def client(
@@ -58,3 +60,19 @@ class Site:
             on_message=on_message,
             **more,
         )
+
+
+def connects(site: Site, context: ssl.SSLContext, *, worker: bool = False) -> bool:
+    """Whether the broker answers an MQTT 3.1.1 CONNECT with its acceptance; every refusal comes during TLS or as a disconnect."""
+    client_id = b"x"
+    body = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(client_id).to_bytes(2, "big") + client_id
+    port = site.settings.worker_port if worker else site.settings.port
+    address = ("127.0.0.1", port)
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(address, timeout=5) as raw,
+        context.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(bytes([0x10, len(body)]) + body)
+        return connection.recv(4) == b"\x20\x02\x00\x00"
+    return False

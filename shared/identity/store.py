@@ -61,15 +61,26 @@ class Identity(Credentials, frozen=True, kw_only=True):
         """Return the path of the devices' revocation lists (regions only)."""
         return self.folder / DEVICES_CRL
 
-    def revocations(self) -> Revocations:
+    def revocations(self, pem: bytes | None = None) -> Revocations:
         """Read the devices' revocation lists (regions only).
+
+        Args:
+            pem: their content, when it has been read already.
 
         Raises:
             IdentityError: they are missing, damaged, or not signed by this region's device authority and the edge anchor.
         """
         path = self.folder / DEVICES
         authorities = [*read_certificates(_read(path), str(path)), self.anchors.certificate("edge")]
-        return read_crls(_read(self.crl_path), authorities)
+        return read_crls(self.revocation_lists() if pem is None else pem, authorities)
+
+    def revocation_lists(self) -> bytes:
+        """Read the file of the devices' revocation lists (regions only), unchecked.
+
+        Raises:
+            IdentityError: it is missing.
+        """
+        return _read(self.crl_path)
 
 
 def write_identity(folder: Path, files: Mapping[str, bytes]) -> Path:

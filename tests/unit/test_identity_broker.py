@@ -5,8 +5,6 @@ A stolen device authority of one region must not get another region's device nam
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from shared import durable
 from shared.identity import tls
 from shared.identity.store import Identity
-from tests.brokers import Site
+from tests.brokers import Site, connects
 
 from .pki_fleet import forge, signer
 
@@ -29,25 +27,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     revoked = made.device("edge-6")
     made.authority.revoke(revoked.peer.common_name)
     durable.write(made.region.crl_path, made.authority.crl("region-1"), mode=0o600)
+    made.broker = made.new_broker()
     made.broker.start()
     yield made
     made.broker.stop()
-
-
-def connects(site: Site, context: ssl.SSLContext, *, worker: bool = False) -> bool:
-    """Whether the broker answers an MQTT 3.1.1 CONNECT with its acceptance; every refusal comes during TLS or as a disconnect."""
-    client_id = b"x"
-    body = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(client_id).to_bytes(2, "big") + client_id
-    port = site.settings.worker_port if worker else site.settings.port
-    address = ("127.0.0.1", port)
-    with (
-        contextlib.suppress(OSError),
-        socket.create_connection(address, timeout=5) as raw,
-        context.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
-    ):
-        connection.sendall(bytes([0x10, len(body)]) + body)
-        return connection.recv(4) == b"\x20\x02\x00\x00"
-    return False
 
 
 def forged(site: Site, folder: Path, above: str, uri: str, common_name: str) -> ssl.SSLContext:

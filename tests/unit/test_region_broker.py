@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from region.broker import Broker
 from region.config import BrokerSettings
-from shared.errors import DependencyError, LinkError
+from shared.errors import DependencyError, IdentityError, LinkError
 from shared.wire import topics
 from tests.waiting import until
 
@@ -115,7 +115,7 @@ class World:
         self.settings = BrokerSettings(port=free_port(), worker_port=free_port())
         certificate, key = self.region.issue("server.region-1")
         self.broker = Broker(
-            self.settings, folder=folder / "broker", certificate=certificate, key=key, crl=self.edge.crl(),
+            self.settings, folder=folder / "broker", certificate=certificate, key=key, crl=self.edge.crl().read_bytes(),
             anchors={"edge": self.edge.pem, "region": self.region.pem},
         )  # fmt: skip
         self.clients: list[Client] = []
@@ -250,7 +250,10 @@ def test_a_missing_program_says_what_to_type(tmp_path: Path) -> None:
 
 def test_a_broker_that_cannot_read_its_files_says_so(tmp_path: Path) -> None:
     world = World(tmp_path)
-    (tmp_path / "server.region-1.pem").write_text("no certificate")
+    world.broker._crl = b"no list"
     with pytest.raises(LinkError, match="mosquitto does not start"):
         world.broker.start()
     assert world.broker.pid is None
+    (tmp_path / "server.region-1.pem").write_text("no certificate")
+    with pytest.raises(IdentityError, match="cannot be served"):
+        world.broker.start()

@@ -59,15 +59,20 @@ def test_a_machine_key_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_the_broker_is_bounded_in_every_way() -> None:
     settings = BrokerSettings(max_connections=7, max_packet_bytes=4096, memory_mb=8)
-    text = configuration(settings, folder=Path("f"), certificate=Path("c"), key=Path("k"), crl=Path("crl"), user="me")
-    found = dict(line.split(" ", 1) for line in text.splitlines())
+    text = configuration(settings, folder=Path("f"), has_crl=True, user="me")
+    found = dict(line.split(" ", 1) for line in text.splitlines() if line)
     limits = ("max_packet_size", "memory_limit", "max_queued_messages", "max_queued_bytes", "max_inflight_messages", "max_connections")
     assert {name: int(found[name]) for name in limits} == {
         "max_packet_size": 4096, "memory_limit": 8 << 20, "max_queued_messages": 4096, "max_queued_bytes": 1 << 20,
         "max_inflight_messages": 64, "max_connections": 7,
     }  # fmt: skip
     assert (found["max_keepalive"], found["persistent_client_expiration"], found["persistence"]) == ("120", "1d", "false")
-    assert (found["per_listener_settings"], found["allow_anonymous"], found["user"], found["crlfile"]) == ("true", "false", "me", "crl")
+    assert (found["per_listener_settings"], found["allow_anonymous"], found["user"], found["crlfile"]) == (
+        "true",
+        "false",
+        "me",
+        "f/devices.crl.pem",
+    )
 
 
 def test_a_revocation_list_that_ends_soon_is_said_and_a_damaged_one_leaves_the_last_in_force(tmp_path: Path) -> None:
