@@ -178,7 +178,9 @@ class Uplink:
             "answers_absent": counts.answers_absent,
             "timeouts": counts.timeouts,
             "in_flight": self._session.in_flight,
+            "state": self._session.answers_state.value,
             "round_trip_ms": round(self._session.round_trip_s * 1000, 3),
+            "rate_bytes_per_s": round(self._session.estimate.rate_bytes_per_s),
             "dropped": dict(self._dropped + self._conversation.ignored),
             "error": "" if self._mqtt is None or self._is_connected() else self._mqtt.last_error,
         }
@@ -252,7 +254,7 @@ class Uplink:
         if now - self._reported_at >= REPORT_EVERY_S and self._is_connected():
             self._reported_at = now
             for report in self._reports.all():
-                self._conversation.control(encode(report))
+                self._conversation.control(encode(report), until=now + REPORT_EVERY_S)  # then it is said again
         while self._has_room():
             outgoing = self._conversation.next(now, read=self._spool.read, telemetry=self._full_telemetry)
             if outgoing is None:

@@ -144,9 +144,9 @@ class Conversation:
                 self._seal_whole(sealer, send.kind, telemetry() if send.kind is Kind.TELEMETRY else send.payload)
         return self._outbox.popleft() if self._outbox else None
 
-    def control(self, payload: bytes) -> None:
-        """Queue an encoded update report."""
-        self._session.control(payload)
+    def control(self, payload: bytes, *, until: float = float("inf")) -> None:
+        """Queue an encoded update report that nobody wants any more after `until`, in monotonic seconds."""
+        self._session.control(payload, until=until)
 
     def wake_at(self, now: float) -> float | None:
         """Return when something is due by itself, in monotonic seconds; None before the first epoch."""

@@ -1,15 +1,14 @@
 """When a device opens a key epoch, and towards which key. Sans-I/O: `now` (monotonic) and `wall` (Unix seconds) are arguments.
 
-    NO_KEY   --announcement-->  OPENING   --authentic word-->  OPEN
-    OPEN     --hint-->          DOUBTED   --authentic word-->  OPEN
-    DOUBTED  --5.2 s silence--> OPENING (new epoch)
-    any      --changed announcement, 24 h, spent counter-->  OPENING (new epoch)
+The states are the table `HANDSHAKE`.
 
 Rules, in order:
 1. An announcement counts when it verifies and its serial is not below the highest seen; the same key again changes nothing.
 2. The opening is sent at once and again, byte for byte, every 5.2 s (regions take one in 5 s) until something authentic arrives.
 3. A hint is unauthenticated. It makes the device fetch the announcement and repeat its opening, at most every 5 s; only silence
-   afterwards makes a new epoch.
+   afterwards makes a new epoch, also where the first opening was never answered: the region may know it and have lost its keys.
+4. A new epoch is due after 24 hours and when its counter is spent, never towards a key that has expired: that asks for the
+   announcement, so that a device which slept through rotations comes back by itself.
 """
 
 from __future__ import annotations
@@ -39,6 +38,32 @@ class State(Enum):
     DOUBTED = "doubted"
 
 
+class Event(Enum):
+    """What happens to an epoch."""
+
+    NEW_KEY = "new key"
+    HEARD = "authentic word"
+    HINT = "hint"
+    SILENCE = "5.2 s of silence after a hint"
+    DUE = "24 h or a spent counter"
+
+
+HANDSHAKE: dict[tuple[State, Event], State] = {
+    (State.NO_KEY, Event.NEW_KEY): State.OPENING,
+    (State.OPENING, Event.HEARD): State.OPEN,
+    (State.OPENING, Event.NEW_KEY): State.OPENING,
+    (State.OPENING, Event.SILENCE): State.OPENING,
+    (State.OPENING, Event.DUE): State.OPENING,
+    (State.OPEN, Event.NEW_KEY): State.OPENING,
+    (State.OPEN, Event.HINT): State.DOUBTED,
+    (State.OPEN, Event.DUE): State.OPENING,
+    (State.DOUBTED, Event.HEARD): State.OPEN,
+    (State.DOUBTED, Event.NEW_KEY): State.OPENING,
+    (State.DOUBTED, Event.SILENCE): State.OPENING,
+    (State.DOUBTED, Event.DUE): State.OPENING,
+}
+
+
 class Handshake:
     """One device's openings.
 
@@ -66,6 +91,7 @@ class Handshake:
         self._opened_at = 0.0
         self._open_sent_at: float | None = None
         self._hinted_at: float | None = None
+        self._doubted_at: float | None = None
         self._fetched_at: float | None = None
         self._wants_key = False
         self.announcement: KeyAnnouncement | None = None
@@ -91,7 +117,7 @@ class Handshake:
         known = self.announcement
         is_new = known is None or (known.key_id, known.vault_id) != (announcement.key_id, announcement.vault_id)
         if is_new:
-            self._open(announcement, now)
+            self._open(announcement, now, Event.NEW_KEY)
         self.announcement, self.serial, self._wants_key = announcement, announcement.serial, False
         return is_new
 
@@ -101,26 +127,25 @@ class Handshake:
             return
         self._hinted_at = now
         self._wants_key = True
-        if self.state is State.OPEN:
-            self.state = State.DOUBTED
+        self._doubted_at = now if self._doubted_at is None else self._doubted_at  # later hints do not put the end of silence off
+        self._apply(Event.HINT)
 
     def heard(self) -> bool:
         """Take note that something opened under the current epoch; returns whether this made the epoch open."""
-        was_open = self.state is State.OPEN
-        self.state = State.OPEN
-        return not was_open
+        self._doubted_at = None
+        return self._apply(Event.HEARD)
 
     def renewed(self, *, now: float, wall: float, is_spent: bool) -> bool:
         """Begin a new epoch where one is due; returns whether it did."""
         if self.announcement is None:
             return False
-        silent = self.state is State.DOUBTED and now - (self._hinted_at or now) >= OPEN_AGAIN_S
-        if not (silent or is_spent or now - self._opened_at >= LONGEST_EPOCH_S):
+        is_silent = self._doubted_at is not None and now - self._doubted_at >= OPEN_AGAIN_S
+        if not (is_silent or is_spent or now - self._opened_at >= LONGEST_EPOCH_S):
             return False
         if wall > self.announcement.not_after:
             self._wants_key = True  # no epoch is opened towards an expired key
             return False
-        self._open(self.announcement, now)
+        self._open(self.announcement, now, Event.SILENCE if is_silent else Event.DUE)
         return True
 
     def wants_key(self, now: float) -> bool:
@@ -158,7 +183,12 @@ class Handshake:
             raise TrustError("no region has announced its key yet.")
         return self.announcement.vault_id
 
-    def _open(self, announcement: KeyAnnouncement, now: float) -> None:
+    def _apply(self, event: Event) -> bool:
+        after = HANDSHAKE.get((self.state, event))
+        self.state = after or self.state
+        return after is not None
+
+    def _open(self, announcement: KeyAnnouncement, now: float, why: Event) -> None:
         self.opening = open_epoch(
             announcement=announcement,
             device=self._device,
@@ -168,8 +198,8 @@ class Handshake:
             signer=self._signer,
             random=self._random,
         )
-        self.state = State.OPENING
+        self._apply(why)
         self._opened_at = now
         self._open_sent_at = None
-        self._hinted_at = None
+        self._doubted_at = None
         self.openings_sent = 0

@@ -1,7 +1,7 @@
 """What a device sends next, and what became of it. Sans-I/O: time comes in as `now`, timers go out as `wake_at`.
 
-A case goes through two small machines, both tables below. Delivery: it waits, its chunks are sent, a receipt stores it; a time-out
-or a lost connection makes it wait again. Answer: expected once sent, late after max(1 s, 4 round trips), absent after a minute.
+A case goes through two small machines (casestates): its delivery, and its answer, which is expected once the case was sent, late after
+max(1 s, 4 round trips), absent after a minute. Nobody waits for any of it: late and absent are states.
 
 Rules, in order:
 1. Priorities: control; telemetry that is overdue, or the epoch's first, which asks for credit; the rest of a case whose chunks
@@ -12,6 +12,8 @@ Rules, in order:
    back-off that doubles to 30 s.
 4. At a new epoch or a new connection all that is unconfirmed waits again, at once; a new epoch also ends the credit.
 5. A receipt counts for this vault, this spool and what has been sent; an answer for this spool and what has been sent.
+6. What nobody wants any more after its time is not sent after it, and counted: a case (`outdated` names it) or a control message.
+7. A case is exposed once its last chunk has been handed out: this region may have it. `release` lets go only of what is not.
 
 Example:
     >>> session = Session(random=lambda: 0.5)
@@ -27,12 +29,12 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from enum import Enum
 
 import msgspec
 
+from shared.link.casestates import ANSWERS, Answers, Delivery, Event, Record
+from shared.link.estimate import LinkEstimate
 from shared.link.retention import Waiting
-from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.messages import Kind
 
 FIRST_ALLOWANCE_CASES = 32
@@ -42,58 +44,6 @@ TELEMETRY_OVERDUE_S = 10.0
 CONTROL_QUEUE = 64
 _BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
 _RECEIPT_TIMEOUT_S, _ANSWER_TIMEOUT_S, _ABSENT_AFTER_S = 2.0, 1.0, 60.0
-
-
-class Delivery(Enum):
-    """Where a case is on its way to the vault."""
-
-    WAITING = "waiting"
-    SENDING = "sending"
-    SENT = "sent"
-    STORED = "stored"
-
-
-class Reply(Enum):
-    """What has become of a case's answer."""
-
-    NONE = "none"
-    EXPECTED = "expected"
-    LATE = "late"
-    ANSWERED = "answered"
-    ABSENT = "absent"
-
-
-class Event(Enum):
-    """What happens to a case."""
-
-    BEGIN = "begin"
-    LAST_CHUNK = "last chunk"
-    TIMEOUT = "timeout"
-    RESTED = "rested"
-    RESET = "reset"
-    RECEIPT = "receipt"
-    OVERDUE = "overdue"
-    GIVEN_UP = "given up"
-    ANSWER = "answer"
-
-
-DELIVERY: dict[tuple[Delivery, Event], Delivery] = {
-    (Delivery.WAITING, Event.BEGIN): Delivery.SENDING,
-    (Delivery.WAITING, Event.RECEIPT): Delivery.STORED,  # of an earlier sending
-    (Delivery.SENDING, Event.LAST_CHUNK): Delivery.SENT,
-    (Delivery.SENDING, Event.RECEIPT): Delivery.STORED,  # of an earlier sending
-    (Delivery.SENDING, Event.RESET): Delivery.WAITING,
-    (Delivery.SENT, Event.TIMEOUT): Delivery.WAITING,
-    (Delivery.SENT, Event.RESET): Delivery.WAITING,
-    (Delivery.SENT, Event.RECEIPT): Delivery.STORED,
-}
-REPLY: dict[tuple[Reply, Event], Reply] = {
-    (Reply.NONE, Event.LAST_CHUNK): Reply.EXPECTED,
-    (Reply.EXPECTED, Event.OVERDUE): Reply.LATE,
-    (Reply.EXPECTED, Event.ANSWER): Reply.ANSWERED,
-    (Reply.LATE, Event.ANSWER): Reply.ANSWERED,
-    (Reply.LATE, Event.GIVEN_UP): Reply.ABSENT,
-}
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,38 +67,8 @@ class SessionCounts(msgspec.Struct, kw_only=True):
     answers_unknown: int = 0
     timeouts: int = 0
     control_dropped: int = 0
-
-
-class _Record:
-    """One case's place in both machines."""
-
-    __slots__ = ("chunks", "delivery", "failures", "is_ready", "item", "reply", "sendings", "sent_at")
-
-    def __init__(self, item: Waiting) -> None:
-        self.item = item
-        self.delivery = Delivery.WAITING
-        self.reply = Reply.NONE
-        self.chunks = -(-item.size // CHUNK_BYTES) or 1
-        self.sendings = 0
-        self.failures = 0
-        self.sent_at = 0.0
-        self.is_ready = False
-
-    def apply(self, event: Event) -> bool:
-        """Move along both tables; False when neither has such a transition."""
-        delivery, reply = DELIVERY.get((self.delivery, event)), REPLY.get((self.reply, event))
-        self.delivery, self.reply = delivery or self.delivery, reply or self.reply
-        return bool(delivery or reply)
-
-    @property
-    def was_sent(self) -> bool:
-        """Whether all its chunks have been sent at least once."""
-        return self.reply is not Reply.NONE
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing more can come."""
-        return self.delivery is Delivery.STORED and self.reply in {Reply.ANSWERED, Reply.ABSENT}
+    control_expired: int = 0
+    cases_expired: int = 0
 
 
 class Session:
@@ -160,24 +80,37 @@ class Session:
 
     def __init__(self, *, random: Callable[[], float]) -> None:
         self._random = random
-        self._records: dict[int, _Record] = {}
+        self._records: dict[int, Record] = {}
         self._ready: list[tuple[int, float, int]] = []
         self._timers: list[tuple[float, int, int, int, Event]] = []
         self._timers_set = 0
-        self._control: deque[bytes] = deque()
+        self._control: deque[tuple[float, bytes]] = deque()
         self._sending: tuple[int, int] | None = None
         self._in_flight = 0
         self._credit: int | None = None
         self._begun = 0
         self._telemetry_at: float | None = None
-        self.round_trip_s = 0.0
+        self._confirmed, self._confirmed_at = 0, 0.0
+        self._outdated: list[int] = []
+        self.answers_state = Answers.EXPECTED
+        self.estimate = LinkEstimate()
         self.counts = SessionCounts()
 
-    def add(self, item: Waiting) -> None:
-        """Take a case that the spool holds."""
-        if item.sequence not in self._records:
-            record = self._records[item.sequence] = _Record(item)
-            self._make_ready(record)
+    def add(self, item: Waiting, *, kind: Kind = Kind.CASE, was_exposed: bool = False, until: float = float("inf")) -> None:
+        """Take a case that the spool holds.
+
+        Args:
+            item: the case.
+            kind: `CASE`, or `HELD_CASE` where another region may have it too.
+            was_exposed: whether an earlier process may have sent it to this region.
+            until: nobody wants it after that, in monotonic seconds.
+        """
+        if item.sequence in self._records:
+            return
+        record = self._records[item.sequence] = Record(item, kind=kind, was_exposed=was_exposed)
+        if until != float("inf"):
+            self._set_timer(until, record, Event.OUTDATED)
+        self._make_ready(record)
 
     def forget(self, sequences: Iterable[int]) -> None:
         """Drop cases that have left the spool without a receipt."""
@@ -186,9 +119,29 @@ class Session:
             if record is not None:
                 self._leave_flight(record)
 
-    def control(self, payload: bytes) -> None:
-        """Queue an update report, first in, first out; when too many wait, the oldest goes."""
-        self._control.append(payload)
+    def release(self) -> list[tuple[Waiting, Kind]]:
+        """Let go of every case that this region cannot have; they may be sent to another."""
+        free = [record for record in self._records.values() if record.is_open and not record.was_exposed]
+        self.forget([record.item.sequence for record in free])
+        return [(record.item, record.kind) for record in free]
+
+    def exposed(self) -> list[int]:
+        """Return what this region may have and has not confirmed."""
+        return [sequence for sequence, record in self._records.items() if record.is_open and record.was_exposed]
+
+    def outdated(self) -> list[int]:
+        """Return, once, what has passed its time without a receipt: the spool may delete exactly these."""
+        found, self._outdated = self._outdated, []
+        return found
+
+    def control(self, payload: bytes, *, until: float = float("inf")) -> None:
+        """Queue an update report, first in, first out; when too many wait, the oldest goes.
+
+        Args:
+            payload: the encoded report.
+            until: nobody wants it after that, in monotonic seconds.
+        """
+        self._control.append((until, payload))
         if len(self._control) > CONTROL_QUEUE:
             self._control.popleft()
             self.counts.control_dropped += 1
@@ -222,8 +175,11 @@ class Session:
             What to send, or None when there is nothing to send now.
         """
         self.tick(now)
-        if self._control:
-            return Send(kind=Kind.UPDATE_REPORT, payload=self._control.popleft())
+        while self._control:
+            until, payload = self._control.popleft()
+            if now <= until:
+                return Send(kind=Kind.UPDATE_REPORT, payload=payload)
+            self.counts.control_expired += 1
         if self._telemetry_is_due(now, TELEMETRY_OVERDUE_S):
             return self._telemetry(now)
         chunk = self._next_chunk(now, counter)
@@ -237,15 +193,16 @@ class Session:
         Returns:
             The sequences that have been sent and are stored now: the spool may delete exactly these.
         """
-        stored = []
+        stored: list[Record] = []
         for first, last in ranges:
             for sequence in self._within(first, last):
                 record = self._records[sequence]
-                if record.was_sent and record.delivery is not Delivery.STORED:
-                    self._store(record, now)
-                    stored.append(sequence)
+                if record.was_sent and record.is_open:
+                    self._store(record)
+                    stored.append(record)
+        self._measure(stored, now)
         self.counts.receipts += len(stored)
-        return stored
+        return [record.item.sequence for record in stored]
 
     def answered(self, sequence: int) -> bool:
         """Take an answer; False when none is expected (any more) for this case."""
@@ -254,6 +211,7 @@ class Session:
             self.counts.answers_unknown += 1
             return False
         self.counts.answers += 1
+        self._note_answers(Event.ANSWER)
         self._drop_if_done(record)
         return True
 
@@ -271,6 +229,11 @@ class Session:
         return min(telemetry, self._timers[0][0]) if self._timers else telemetry
 
     @property
+    def round_trip_s(self) -> float:
+        """The link's smoothed round trip, 0.0 while it is unknown."""
+        return self.estimate.round_trip_s
+
+    @property
     def in_flight(self) -> int:
         """Cases sent, wholly or in part, without a receipt."""
         return self._in_flight
@@ -279,7 +242,7 @@ class Session:
         if self._credit is not None and counter >= self._credit:
             return None
         if self._sending is None:
-            record = self._begin()
+            record = self._begin(now)
             if record is None:
                 return None
             self._sending = (record.item.sequence, 0)
@@ -289,9 +252,9 @@ class Session:
         if index + 1 == record.chunks:
             self._sending = None
             self._finish(record, now)
-        return Send(kind=Kind.CASE, sequence=sequence, index=index, count=record.chunks)
+        return Send(kind=record.kind, sequence=sequence, index=index, count=record.chunks)
 
-    def _begin(self) -> _Record | None:
+    def _begin(self, now: float) -> Record | None:
         if self._in_flight >= WINDOW or (self._credit is None and self._begun >= FIRST_ALLOWANCE_CASES):
             return None
         while self._ready:
@@ -299,42 +262,66 @@ class Session:
             if record is not None:
                 record.is_ready = False
                 if record.apply(Event.BEGIN):
+                    record.rated_from = self._confirmed_at if self._in_flight else now
                     self._in_flight += 1
                     self._begun += 1
                     record.sendings += 1
+                    record.confirmed = self._confirmed
                     return record
         return None
 
-    def _finish(self, record: _Record, now: float) -> None:
+    def _finish(self, record: Record, now: float) -> None:
         if not record.was_sent:
             self.counts.cases_sent += 1
             due = now + max(_ANSWER_TIMEOUT_S, 4 * self.round_trip_s)
             self._set_timer(due, record, Event.OVERDUE)
             self._set_timer(due + _ABSENT_AFTER_S, record, Event.GIVEN_UP)
         record.apply(Event.LAST_CHUNK)
+        record.was_exposed = True
         record.sent_at = now
         self._set_timer(now + max(_RECEIPT_TIMEOUT_S, 4 * self.round_trip_s), record, Event.TIMEOUT)
 
-    def _store(self, record: _Record, now: float) -> None:
-        if record.sendings == 1:  # a case sent twice says nothing of the round trip (Karn)
-            sample = now - record.sent_at
-            self.round_trip_s = sample if self.round_trip_s == 0.0 else 0.875 * self.round_trip_s + 0.125 * sample
+    def _store(self, record: Record) -> None:
+        self._confirmed += record.item.size
         self._leave_flight(record)
         record.apply(Event.RECEIPT)
         self._drop_if_done(record)
 
-    def _expire(self, record: _Record, event: Event, sending: int, now: float) -> None:
+    def _measure(self, stored: list[Record], now: float) -> None:
+        once = [record for record in stored if record.sendings == 1]  # a case sent twice says nothing of the link (Karn)
+        if once:
+            latest = max(once, key=lambda record: record.sent_at)
+            elapsed = now - latest.rated_from
+            self.estimate.add(self._confirmed - latest.confirmed, elapsed, now, round_trip_s=now - latest.sent_at)
+        if stored:
+            self._confirmed_at = now
+
+    def _expire(self, record: Record, event: Event, sending: int, now: float) -> None:
         if event is Event.RESTED:
             self._make_ready(record)
         elif event is Event.TIMEOUT:
             if record.delivery is Delivery.SENT and record.sendings == sending:
                 self._time_out(record, now)
+        elif event is Event.OUTDATED:
+            self._outdate(record)
         elif record.apply(event):
+            self._note_answers(event)
             self.counts.answers_late += event is Event.OVERDUE
             self.counts.answers_absent += event is Event.GIVEN_UP
             self._drop_if_done(record)
 
-    def _time_out(self, record: _Record, now: float) -> None:
+    def _outdate(self, record: Record) -> None:
+        if record.is_open:
+            self._leave_flight(record)
+            record.apply(Event.OUTDATED)
+            self.counts.cases_expired += 1
+            self._outdated.append(record.item.sequence)
+            self._drop_if_done(record)
+
+    def _note_answers(self, event: Event) -> None:
+        self.answers_state = ANSWERS.get((self.answers_state, event), self.answers_state)
+
+    def _time_out(self, record: Record, now: float) -> None:
         self._leave_flight(record)
         record.apply(Event.TIMEOUT)
         self.counts.timeouts += 1
@@ -342,23 +329,23 @@ class Session:
         record.failures = min(record.failures + 1, 10)
         self._set_timer(now + self._random() * longest, record, Event.RESTED)
 
-    def _make_ready(self, record: _Record) -> None:
+    def _make_ready(self, record: Record) -> None:
         if record.delivery is Delivery.WAITING and not record.is_ready:
             record.is_ready = True
             item = record.item
             heapq.heappush(self._ready, (0, 0.0, item.sequence) if item.is_audit else (1, -item.value, item.sequence))
 
-    def _leave_flight(self, record: _Record) -> None:
+    def _leave_flight(self, record: Record) -> None:
         if record.delivery in {Delivery.SENDING, Delivery.SENT}:
             self._in_flight -= 1
             if self._sending is not None and self._sending[0] == record.item.sequence:
                 self._sending = None
 
-    def _drop_if_done(self, record: _Record) -> None:
+    def _drop_if_done(self, record: Record) -> None:
         if record.is_done:
             del self._records[record.item.sequence]
 
-    def _set_timer(self, at: float, record: _Record, event: Event) -> None:
+    def _set_timer(self, at: float, record: Record, event: Event) -> None:
         self._timers_set += 1  # breaks ties, since events have no order
         heapq.heappush(self._timers, (at, self._timers_set, record.sendings, record.item.sequence, event))
 

@@ -31,6 +31,7 @@ class Kind(IntEnum):
     CASE = 2
     TELEMETRY = 3
     UPDATE_REPORT = 4
+    HELD_CASE = 6
     RECEIPT = 16
     ANSWER = 17
     CREDIT = 18

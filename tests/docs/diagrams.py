@@ -1,6 +1,6 @@
-"""State diagrams for the documentation, drawn from the tables in the code: `python -m tests.docs.diagrams` puts them into the page.
+"""State diagrams for the documentation, drawn from the tables in the code: `python -m tests.docs.diagrams` puts them into their pages.
 
-In the page a diagram stands between `<!-- diagram NAME -->` and `<!-- end -->`; a test compares it with what this returns.
+In a page a diagram stands between `<!-- diagram NAME -->` and `<!-- end -->`; a test compares it with what this returns.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from cloud import rollout_states
 from edge import swap
-from shared.link import session
+from shared.link import casestates, handshake
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
+PAGES = tuple(Path(__file__).resolve().parents[2] / "docs" / name for name in ("architecture.md", "link.md"))
 
 
 def drawn(table: Mapping[tuple[Enum, Enum], Enum], first: Enum) -> str:
@@ -27,8 +27,10 @@ def drawn(table: Mapping[tuple[Enum, Enum], Enum], first: Enum) -> str:
 
 
 DIAGRAMS = {
-    "delivery": drawn(session.DELIVERY, session.Delivery.WAITING),
-    "reply": drawn(session.REPLY, session.Reply.NONE),
+    "delivery": drawn(casestates.DELIVERY, casestates.Delivery.WAITING),
+    "reply": drawn(casestates.REPLY, casestates.Reply.NONE),
+    "answers": drawn(casestates.ANSWERS, casestates.Answers.EXPECTED),
+    "epoch": drawn(handshake.HANDSHAKE, handshake.State.NO_KEY),
     "update": swap.diagram(),
     "rollout": drawn(rollout_states.TABLE, rollout_states.State.CANARY),
 }
@@ -45,4 +47,5 @@ def filled(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

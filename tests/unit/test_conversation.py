@@ -201,6 +201,20 @@ def test_a_flood_of_hints_is_one_hint_in_five_seconds() -> None:
     assert made.state is State.DOUBTED
 
 
+def test_an_opening_that_the_region_cannot_use_any_more_gives_way_however_often_it_hints() -> None:
+    """The device slept while it was opening; the region knows the opening and has destroyed what belongs to it."""
+    made = shake()
+    made.announced(Region().announcement(), now=0.0, wall=WALL)
+    first, now = made.opening, 100.0
+    while made.opening == first:
+        assert now < 112.0, "a hint every five seconds must not put the new epoch off for ever"
+        made.hinted(now)
+        made.renewed(now=now, wall=WALL, is_spent=False)
+        now += 0.5
+    assert made.state is State.OPENING
+    assert made.open_to_send(now) == made.opening.data
+
+
 def test_a_new_epoch_every_day_but_never_towards_an_expired_key() -> None:
     made = shake()
     region = Region()

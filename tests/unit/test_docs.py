@@ -126,7 +126,11 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
 
 
 def test_the_state_diagrams_are_the_drawn_ones() -> None:
-    assert text_of("architecture.md") == diagrams.filled(text_of("architecture.md")), "run: python -m tests.docs.diagrams"
+    pages = {path: path.read_text(encoding="utf-8") for path in diagrams.PAGES}
+    assert {path.name: diagrams.filled(page) for path, page in pages.items()} == {path.name: page for path, page in pages.items()}, (
+        "run: python -m tests.docs.diagrams"
+    )
+    assert set(re.findall(r"<!-- diagram (\w+) -->", "".join(pages.values()))) == set(diagrams.DIAGRAMS), "each stands on a page"
 
 
 def test_the_steps_of_a_round_are_the_listed_ones() -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.link.casestates import ANSWERS, DELIVERY, REPLY, Answers, Delivery, Event, Reply
 from shared.link.retention import Waiting
-from shared.link.session import DELIVERY, FIRST_ALLOWANCE_CASES, REPLY, WINDOW, Delivery, Event, Reply, Send, Session
+from shared.link.session import FIRST_ALLOWANCE_CASES, WINDOW, Send, Session
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.messages import Kind
 from tests.examples import examples
@@ -202,9 +203,57 @@ def test_wake_at_is_the_earliest_timer() -> None:
 
 def test_every_state_of_both_tables_can_be_reached_and_left() -> None:
     assert set(DELIVERY.values()) == set(Delivery)
-    assert {before for before, _ in DELIVERY} == set(Delivery) - {Delivery.STORED}
+    assert {before for before, _ in DELIVERY} == set(Delivery) - {Delivery.STORED, Delivery.EXPIRED}
     assert set(REPLY.values()) | {Reply.NONE} == set(Reply)
-    assert {event for _, event in [*DELIVERY, *REPLY]} == set(Event) - {Event.RESTED}
+    assert set(ANSWERS.values()) == {before for before, _ in ANSWERS} == set(Answers)
+    assert {event for _, event in [*DELIVERY, *REPLY, *ANSWERS]} == set(Event) - {Event.RESTED}
+
+
+def test_what_nobody_wants_any_more_is_not_sent_and_counted() -> None:
+    session = session_with()
+    session.add(case(1, value=0.9), until=5.0)
+    session.add(case(2), until=1.0)
+    session.add(case(3))
+    session.credit(2)
+    assert cases_of(drain(session)) == [1]
+    session.control(b"old", until=2.0)
+    session.control(b"new", until=9.0)
+    assert [send.payload for send in drain(session, now=2.1, counter=2) if send.kind is Kind.UPDATE_REPORT] == [b"new"]
+    assert session.outdated() == [2], "it waited for credit until its time was over"
+    assert session.outdated() == [], "said once"
+    session.tick(6.0)
+    assert session.outdated() == [1], "sent, but nobody has said that it is stored"
+    assert session.stored([(1, 3)], now=6.1) == []
+    assert (session.counts.cases_expired, session.counts.control_expired, session.in_flight) == (2, 1, 0)
+
+
+def test_only_what_the_region_cannot_have_is_let_go_of() -> None:
+    session = session_with(case(1), case(2, size=3 * CHUNK_BYTES), case(3))
+    session.add(case(4), was_exposed=True)
+    session.add(case(5), kind=Kind.HELD_CASE)
+    session.credit(4)
+    assert [(send.sequence, send.index) for send in drain(session)] == [(1, 0), (2, 0), (2, 1)]
+    assert {(item.sequence, kind) for item, kind in session.release()} == {(2, Kind.CASE), (3, Kind.CASE), (5, Kind.HELD_CASE)}
+    assert sorted(session.exposed()) == [1, 4]
+    assert session.in_flight == 1, "2 was on its way and is not any more"
+    session.credit(100)
+    session.reset()
+    assert sorted(cases_of(drain(session, counter=5))) == [1, 4], "its own are sent again to where they belong"
+    session.stored([(1, 9)], now=0.1)
+    assert session.exposed() == []
+
+
+def test_the_links_answers_are_expected_late_absent_and_expected_again() -> None:
+    session = session_with(case(1), case(2))
+    drain(session)
+    states = [session.answers_state]
+    for now in (1.1, 61.5):
+        session.tick(now)
+        states.append(session.answers_state)
+    session.add(case(3))
+    drain(session, now=62.0)
+    assert session.answered(3)
+    assert [*states, session.answers_state] == [Answers.EXPECTED, Answers.LATE, Answers.ABSENT, Answers.EXPECTED]
 
 
 @settings(max_examples=examples(60), deadline=None)
