@@ -38,6 +38,8 @@ class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The region's HTTPS listener, for instance `https://region.example:8443`."""
     suite: Literal[1, 2, 3] = 1
     """1 AES-256-GCM, 2 ChaCha20-Poly1305, 3 SM4-GCM."""
+    padding: bool = False
+    """Fill messages up to size classes (Padmé: at most 12 % more, at least 256 bytes), both ways, so that sizes say less."""
 
 
 class SpoolSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -222,7 +222,7 @@ class Agent:
     def _make_uplink(self, identity: Identity) -> Uplink:
         link = self._settings.link
         return Uplink(
-            settings=UplinkSettings(host=link.host, port=link.port, suite=link.suite),
+            settings=UplinkSettings(host=link.host, port=link.port, suite=link.suite, is_padded=link.padding),
             identity=identity,
             spool=self._spool,
             state=self._settings.state,

@@ -35,7 +35,7 @@ from shared.link.spool import NewCase, Spool
 from shared.wire import topics
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.envelope import OVERHEAD_BYTES
-from shared.wire.messages import Answer, Command, Telemetry, UpdateReport, encode
+from shared.wire.messages import SCHEMA, Answer, Command, Telemetry, Terms, UpdateReport, encode
 
 ANNOUNCEMENT_REFUSED, STEP_FAILED = "key_announcement_refused", "uplink_step_failed"
 LARGEST_DOWN_BYTES = 64 << 10
@@ -50,6 +50,7 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     suite: int = 1
+    is_padded: bool = False
     queue_bytes: int = 256 << 10
 
 
@@ -92,7 +93,7 @@ class Uplink:
         self._fetcher = None if fetch_key is None else Fetcher(fetch_key, lambda data: self._arrived(topics.KEY_ANNOUNCEMENT, data))
         self._log = log.get("uplink")
         self._session = Session(random=random.SystemRandom().random)
-        self._conversation = Conversation(handshake=make_handshake(identity, settings.suite), session=self._session)
+        self._conversation = Conversation(handshake=make_handshake(identity, settings), session=self._session)
         self._serial = SerialFile(state / f"key-serial.{identity.peer.region}")
         self._reports = Reports(state / "reports.bin")
         self._reported_at = float("-inf")
@@ -327,12 +328,13 @@ class Uplink:
         return self._mqtt is not None and self._mqtt.has_room(CHUNK_BYTES + OVERHEAD_BYTES)
 
 
-def make_handshake(identity: Identity, suite: int) -> Handshake:
+def make_handshake(identity: Identity, settings: UplinkSettings) -> Handshake:
     """Return the handshake of a device with its own region."""
     return Handshake(
         device=identity.peer.common_name,
         region=identity.peer.region,
-        suite=suite,
+        suite=settings.suite,
+        terms=Terms(schema=SCHEMA, is_padded=settings.is_padded),
         chain=identity.chain,
         signer=identity.sign,
         verify=lambda chain: verify_chain(chain, anchors=identity.anchors, tier="region", now=clock.wall()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from shared.section import Section
 from shared.wire.address import address_of
@@ -51,6 +52,13 @@ class BrokerSettings(Section, frozen=True, kw_only=True):
             ConfigurationError: `url` is not the address of a broker.
         """
         return address_of(self.url) if self.url else ("127.0.0.1", self.worker_port)
+
+
+class KeySettings(Section, frozen=True, kw_only=True):
+    """The keys with which devices open epochs."""
+
+    kem: Literal["x25519", "mlkem768-x25519"] = "x25519"
+    """Key encapsulation; the hybrid with ML-KEM holds against quantum computers too and makes an opening 1.1 KB longer."""
 
 
 class MachinesSettings(Section, frozen=True, kw_only=True):
@@ -177,6 +185,7 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     state: Path
     identity: IdentitySettings
     broker: BrokerSettings = BrokerSettings()
+    keys: KeySettings = KeySettings()
     machines: MachinesSettings = MachinesSettings()
     people: PeopleSettings = PeopleSettings()
     ops: OpsSettings = OpsSettings()

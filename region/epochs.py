@@ -1,7 +1,7 @@
 """The key epochs of the devices, kept in the vault file so that a restart of the region needs no new epoch.
 
 Rules, in order:
-1. An epoch's secret is wrapped by the vault key; its replay window is written with the cases it guards (vault.store).
+1. An epoch's secret and the device's terms are wrapped by the vault key; its replay window is written with the cases it guards.
 2. A device keeps its last two epochs; of older ones only the name stays, for longer than the key that opened them lives, so that an
    old `open` sent again is known and changes nothing.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 from region.liveepoch import Epoch, key_of
 from region.vault import Vault
 from shared.wire.epoch import AcceptedEpoch
+from shared.wire.keys import KEY_BYTES
+from shared.wire.messages import Terms, decode, encode
 
 KEPT = 2
 LONGEST_S = 48 * 3600.0
@@ -40,7 +42,7 @@ class EpochStore:
             StorageError: not stored; the epoch must not be used.
         """
         device, key = accepted.peer.common_name, key_of(accepted.epoch_id)
-        secret = self._vault.sealing.wrap(accepted.prk, device.encode() + key)
+        secret = self._vault.sealing.wrap(accepted.prk + encode(accepted.terms), device.encode() + key)
         with self._vault.database.transaction() as connection:
             connection.execute(
                 "INSERT INTO epochs (device, epoch, opened_at, spool, suite, digest, issuer, serial, secret)"
@@ -65,16 +67,17 @@ class EpochStore:
             " WHERE secret IS NOT NULL AND opened_at > ? ORDER BY opened_at",
             (now - LONGEST_S,),
         )
-        return [
-            Epoch(
-                device=device,
-                epoch_id=int.from_bytes(key, "big"),
-                spool_id=spool,
-                suite=suite,
-                prk=self._vault.sealing.unwrap(secret, device.encode() + key),
-                window=window,
-                issuer=issuer,
-                serial=serial,
-            )
-            for device, key, spool, suite, secret, window, issuer, serial in rows
-        ]
+        found = []
+        for device, key, spool, suite, secret, window, issuer, serial in rows:
+            plain = self._vault.sealing.unwrap(secret, device.encode() + key)
+            found.append(
+                Epoch(
+                    device=device, epoch_id=int.from_bytes(key, "big"), spool_id=spool, suite=suite, prk=plain[:KEY_BYTES],
+                    window=window, issuer=issuer, serial=serial, terms=_terms(plain[KEY_BYTES:]),
+                )
+            )  # fmt: skip
+        return found
+
+
+def _terms(data: bytes) -> Terms:
+    return decode(Terms, data) if data else Terms()  # an epoch stored before there were terms

@@ -144,14 +144,15 @@ class IntakeWorker:
                 self._failed(error, messages=1)
                 return
             live = self._reception.adopt(opened)
-            self._replies.adopt(opened.device, accepted.keys, epoch_id=accepted.epoch_id, suite=accepted.suite)
+            self._replies.adopt(opened.device, accepted.keys, epoch_id=accepted.epoch_id, suite=accepted.suite, terms=accepted.terms)
             self._logger.info(EPOCH_OPENED, device=opened.device, epoch=f"{accepted.epoch_id:016x}", suite=accepted.suite)
         self._fleet.heard(opened.device, now=letter.at, size=len(letter.payload))
         self._give_credit(live)
 
     def _store(self, heard: list[tuple[Letter, Heard]]) -> None:
-        items = [Arrival(case=one.message, now=letter.now) for letter, one in heard if isinstance(one.message, Incoming)]
-        told = [(one, one.message.floor) for _, one in heard if isinstance(one.message, Telemetry)]
+        said = [(letter, one, message) for letter, one in heard for message in one.messages]
+        items = [Arrival(case=message, now=letter.now) for letter, _, message in said if isinstance(message, Incoming)]
+        told = [(one, message.floor) for _, one, message in said if isinstance(message, Telemetry)]
         floors = {(one.device, one.epoch.spool_id): floor for one, floor in told if floor > 0}
         if items or floors:
             windows = {one.epoch.row: one.epoch.window.to_bytes() for _, one in heard}
@@ -190,11 +191,12 @@ class IntakeWorker:
 
     def _note(self, letter: Letter, one: Heard) -> None:
         self._fleet.heard(one.device, now=letter.at, size=len(letter.payload))
-        if isinstance(one.message, Telemetry):
-            self._fleet.telemetry(one.device, one.message)
-            one.epoch.credit_given = min(one.epoch.credit_given, one.epoch.credit - CREDIT_WINDOW)  # a lost credit comes again
-        elif isinstance(one.message, UpdateReport):
-            self._fleet.report(one.device, one.message)
+        for message in one.messages:
+            if isinstance(message, Telemetry):
+                self._fleet.telemetry(one.device, message)
+                one.epoch.credit_given = min(one.epoch.credit_given, one.epoch.credit - CREDIT_WINDOW)  # a lost credit comes again
+            elif isinstance(message, UpdateReport):
+                self._fleet.report(one.device, message)
 
     def _give_credit(self, epoch: LiveEpoch) -> None:
         if self._reception.newest(epoch.device) is epoch and self._replies.credit(epoch.device, epoch.credit):

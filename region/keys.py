@@ -1,8 +1,8 @@
 """The region's HPKE key pairs: the current one, the one before it for as long as devices may still use it, and their announcement.
 
 Rules, in order:
-1. A key is valid seven days. When less than 48 hours of that are left, the next one is made and announced; the old one opens
-   epochs until its time is over and is then destroyed.
+1. A key is valid seven days. When less than 48 hours of that are left, or another key encapsulation is configured, the next one is
+   made and announced; the old one opens epochs until its time is over and is then destroyed.
 2. Serials rise and never fall, also when the vault is lost: a serial is at least the Unix time at which its key was made.
 3. Private keys lie in the vault file, wrapped by the vault key.
 """
@@ -18,7 +18,8 @@ import msgspec
 from region.vault import Vault
 from shared import log
 from shared.wire.announce import new_key, sign_announcement
-from shared.wire.messages import KeyAnnouncement
+from shared.wire.kem import X25519
+from shared.wire.messages import SCHEMA, KeyAnnouncement
 
 LIFETIME_S = 7 * 86400
 OVERLAP_S = 48 * 3600
@@ -48,7 +49,7 @@ class KeyRing:
         kem: which key encapsulation new keys use.
     """
 
-    def __init__(self, vault: Vault, *, region: str, sign: Callable[[bytes], bytes], chain: Sequence[bytes], kem: str = "x25519") -> None:
+    def __init__(self, vault: Vault, *, region: str, sign: Callable[[bytes], bytes], chain: Sequence[bytes], kem: str = X25519) -> None:
         self._vault = vault
         self._region = region
         self._sign = sign
@@ -84,7 +85,7 @@ class KeyRing:
         with self._lock:
             self._destroy_expired(now)
             keys = self._keys()
-            if not keys or keys[0].not_after - now < OVERLAP_S:
+            if not keys or keys[0].kem != self._kem or keys[0].not_after - now < OVERLAP_S:
                 self._make(now, lowest=keys[0].serial + 1 if keys else 0)
                 keys = self._keys()
             self._private = {key.id: self._vault.sealing.unwrap(key.secret, key.id.encode()) for key in keys}
@@ -125,5 +126,6 @@ class KeyRing:
             not_before=key.not_before,
             not_after=key.not_after,
             serial=key.serial,
+            schema=SCHEMA,
         )
         return sign_announcement(announcement, self._sign, self._chain)

@@ -6,6 +6,7 @@ import msgspec
 
 from shared.wire.envelope import Opener
 from shared.wire.keys import EpochKeys
+from shared.wire.messages import Terms
 from shared.wire.replay import ReplayWindow
 
 CREDIT_WINDOW = 256
@@ -13,7 +14,10 @@ CREDIT_WINDOW = 256
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored epoch: `prk` is its secret, `window` the stored replay window, issuer and serial name the certificate that opened it."""
+    """A stored epoch, with the device's terms.
+
+    `prk` is its secret, `window` the stored replay window, issuer and serial name the certificate that opened it.
+    """
 
     device: str
     epoch_id: int
@@ -23,6 +27,7 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
     serial: str
     window: bytes | None = None
+    terms: Terms = Terms()
 
     def __repr__(self) -> str:
         return f"Epoch(device={self.device!r}, epoch_id={self.epoch_id:016x})"  # secrets never reach a log

@@ -75,7 +75,8 @@ class Region:
         self.agreement = Agreement(self.vault.database, rules_of(settings.drift))
         self.figures, self.fleet = Figures(), Fleet()
         self.revocations = RevocationList(settings.revoked_path, self.identity)
-        self.keys = KeyRing(self.vault, region=settings.name, sign=self.identity.sign, chain=self.identity.chain)
+        identity = self.identity
+        self.keys = KeyRing(self.vault, region=settings.name, sign=identity.sign, chain=identity.chain, kem=settings.keys.kem)
         self.epochs = EpochStore(self.vault)
         self.outlet = Outlet(lambda: self.keys.announcement)
         self.replies = Replies(self.outlet.publish, self.figures)
@@ -135,7 +136,8 @@ class Region:
         """Go on with the epochs of before the restart."""
         for epoch in self.epochs.load(now=clock.wall()):
             if not self.revocations.denies(epoch.device):
-                self.replies.adopt(epoch.device, EpochKeys.from_prk(epoch.prk), epoch_id=epoch.epoch_id, suite=epoch.suite)
+                keys = EpochKeys.from_prk(epoch.prk)
+                self.replies.adopt(epoch.device, keys, epoch_id=epoch.epoch_id, suite=epoch.suite, terms=epoch.terms)
                 for reception in self.receptions:
                     reception.restore(epoch)
 

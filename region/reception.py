@@ -6,7 +6,8 @@ Rules, in order; the first that fails drops the message and counts its reason:
    `open` again changes nothing; another with the same id is refused.
 3. Anything else: the header is checked, its epoch is known (else the device gets a hint), its certificate not revoked since, its
    counter new; it opens; chunks are put together within bounds; the payload decodes.
-4. A case's epoch says from which spool it is; its header says which sequence.
+4. A case's epoch says from which spool it is; its header says which sequence. Small messages may share a frame, which is believed
+   as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from region.cases import Incoming
 from region.liveepoch import Epoch, LiveEpoch
 from shared.errors import IdentityError, ProtocolError
 from shared.identity.names import Peer
-from shared.wire import topics
+from shared.wire import frame, topics
 from shared.wire.chunks import Reassembly
 from shared.wire.compression import decompress
 from shared.wire.envelope import SUITES, Opened, parse_header
@@ -31,6 +32,7 @@ OPEN_EVERY_S = 5.0
 HINT_EVERY_S = 5.0
 KEPT_EPOCHS = 2
 LARGEST_SEQUENCE = (1 << 63) - 1
+ON_CASE_TOPIC = (Kind.CASE, Kind.FRAME)
 
 
 class DropError(ProtocolError):
@@ -63,12 +65,15 @@ class OpenedEpoch(msgspec.Struct, frozen=True, kw_only=True):
     is_repeated: bool
 
 
+Message = Incoming | Telemetry | UpdateReport
+
+
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """An authentic message: a telemetry, an update report, a case, or a part of one (`message` None)."""
+    """What an authentic envelope held: a telemetry, an update report or a case, several of them, or a chunk of one (`messages` empty)."""
 
     device: str
     epoch: LiveEpoch
-    message: Incoming | Telemetry | UpdateReport | None
+    messages: tuple[Message, ...]
 
 
 class _Device:
@@ -128,7 +133,7 @@ class Reception:
         epoch = LiveEpoch(
             Epoch(
                 device=opened.device, epoch_id=accepted.epoch_id, spool_id=accepted.spool_id, suite=accepted.suite, prk=accepted.prk,
-                issuer=opened.issuer, serial=opened.serial,
+                issuer=opened.issuer, serial=opened.serial, terms=accepted.terms,
             )
         )  # fmt: skip
         self._devices.setdefault(opened.device, _Device()).add(epoch)
@@ -211,7 +216,7 @@ class Reception:
             raise DropError("revoked", f"the certificate of {place.device} is revoked.")
         if not epoch.window.is_new(header.counter):
             raise DropError("replay", f"{place.device} sent counter {header.counter} before.")
-        if (header.kind is Kind.CASE) != (place.kind == "case") or header.sequence > LARGEST_SEQUENCE:
+        if (header.kind in ON_CASE_TOPIC) != (place.kind == "case") or header.sequence > LARGEST_SEQUENCE:
             raise DropError("header", f"{place.device} sent a {header.kind.name} as {place.kind}.")
         try:
             opened = epoch.opener.open(payload)
@@ -219,25 +224,20 @@ class Reception:
         except ProtocolError as error:
             raise DropError("not_authentic", error.message) from None
         try:
-            return Heard(device=place.device, epoch=epoch, message=self._message(epoch, opened, at))
+            return Heard(device=place.device, epoch=epoch, messages=self._messages(epoch, opened, at))
         except ProtocolError as error:
             raise DropError("payload", error.message) from None
 
-    def _message(self, epoch: LiveEpoch, opened: Opened, at: float) -> Incoming | Telemetry | UpdateReport | None:
+    def _messages(self, epoch: LiveEpoch, opened: Opened, at: float) -> tuple[Message, ...]:
         header = opened.header
         key = (epoch.spool_id, header.kind, header.sequence) if header.kind is Kind.CASE else (epoch.epoch_id, header.kind, header.codec)
         whole = self._devices[epoch.device].reassembly.add(key, opened.index, opened.count, header.codec, opened.payload)
         if whole is None:
-            return None
+            return ()
         plain = decompress(header.codec, whole)
-        if header.kind is Kind.TELEMETRY:
-            return decode(Telemetry, plain)
-        if header.kind is Kind.UPDATE_REPORT:
-            return decode(UpdateReport, plain)
-        case = decode(Case, plain)
-        return Incoming(
-            device=epoch.device, spool=epoch.spool_id, sequence=header.sequence, payload=plain, case=case, received_at=at
-        )  # fmt: skip
+        if header.kind is not Kind.FRAME:
+            return (_decoded(epoch, frame.Part(kind=header.kind, sequence=header.sequence, payload=plain), at),)
+        return tuple(_decoded(epoch, part, at) for part in frame.unpack(plain))
 
     def _hint(self, device: str, now: float) -> str:
         entry = self._devices.setdefault(device, _Device())
@@ -245,3 +245,16 @@ class Reception:
             return ""
         entry.hinted_at = now
         return "epoch"
+
+
+def _decoded(epoch: LiveEpoch, part: frame.Part, at: float) -> Message:
+    if part.kind is Kind.TELEMETRY:
+        return decode(Telemetry, part.payload)
+    if part.kind is Kind.UPDATE_REPORT:
+        return decode(UpdateReport, part.payload)
+    if part.sequence > LARGEST_SEQUENCE:
+        raise ProtocolError(f"a case has sequence {part.sequence}.")
+    case = decode(Case, part.payload)
+    return Incoming(
+        device=epoch.device, spool=epoch.spool_id, sequence=part.sequence, payload=part.payload, case=case, received_at=at
+    )  # fmt: skip

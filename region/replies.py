@@ -15,7 +15,7 @@ from shared.errors import ProtocolError
 from shared.wire import chunks, compression, topics
 from shared.wire.envelope import Sealer
 from shared.wire.keys import EpochKeys
-from shared.wire.messages import Command, Credit, Kind, Message, encode
+from shared.wire.messages import OLDEST, Command, Credit, Kind, Message, Terms, encode
 
 Publish = Callable[[str, bytes], bool]
 """Publishes a payload to a topic; returns False when that is not possible now."""
@@ -36,10 +36,10 @@ class Replies:
         self._sealers: dict[str, Sealer] = {}
         self._lock = threading.Lock()
 
-    def adopt(self, device: str, keys: EpochKeys, *, epoch_id: int, suite: int) -> None:
+    def adopt(self, device: str, keys: EpochKeys, *, epoch_id: int, suite: int, terms: Terms = OLDEST) -> None:
         """Speak to this device under a new epoch from now on."""
         with self._lock:
-            self._sealers[device] = Sealer(keys, epoch=epoch_id, suite=suite, instance=self._instance)
+            self._sealers[device] = Sealer(keys, epoch=epoch_id, suite=suite, instance=self._instance, is_padded=terms.is_padded)
 
     def forget(self, device: str) -> None:
         """Say nothing more to this device (it is revoked)."""

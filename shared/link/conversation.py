@@ -165,7 +165,8 @@ class Conversation:
     def _begin_epoch(self) -> None:
         opening = self._handshake.opening
         if opening is not None:
-            self._sealer = Sealer(opening.keys, epoch=opening.epoch_id, suite=opening.suite)
+            is_padded = self._handshake.terms.is_padded and self._handshake.reads >= 2
+            self._sealer = Sealer(opening.keys, epoch=opening.epoch_id, suite=opening.suite, is_padded=is_padded)
             self._downlink = Downlink(opening)
             self._outbox.clear()
             self._session.begin_epoch()

@@ -19,7 +19,7 @@ from enum import Enum
 from shared.errors import TrustError
 from shared.wire.announce import verify_announcement
 from shared.wire.epoch import Opening, open_epoch
-from shared.wire.messages import KeyAnnouncement
+from shared.wire.messages import NEWEST, KeyAnnouncement, Terms
 from shared.wire.signed import Sign, Verify
 
 OPEN_AGAIN_S = 5.2
@@ -75,10 +75,20 @@ class Handshake:
         signer: signs with its certificate key.
         verify: verifies the region's chain.
         random: returns that many unpredictable bytes.
+        terms: what the device reads and wishes, for its next openings.
     """
 
     def __init__(
-        self, *, device: str, region: str, suite: int, chain: Sequence[bytes], signer: Sign, verify: Verify, random: Callable[[int], bytes]
+        self,
+        *,
+        device: str,
+        region: str,
+        suite: int,
+        chain: Sequence[bytes],
+        signer: Sign,
+        verify: Verify,
+        random: Callable[[int], bytes],
+        terms: Terms = NEWEST,
     ) -> None:
         self._device = device
         self._region = region
@@ -88,6 +98,7 @@ class Handshake:
         self._verify = verify
         self._random = random
         self._spool_id = b""
+        self.terms = terms
         self._opened_at = 0.0
         self._open_sent_at: float | None = None
         self._hinted_at: float | None = None
@@ -173,6 +184,11 @@ class Handshake:
             self._open_sent_at = None
 
     @property
+    def reads(self) -> int:
+        """The schema the region reads; 1 before it has said so."""
+        return 1 if self.announcement is None else self.announcement.schema
+
+    @property
     def vault_id(self) -> str:
         """The vault the current epoch is for.
 
@@ -197,6 +213,7 @@ class Handshake:
             identity_chain=self._chain,
             signer=self._signer,
             random=self._random,
+            terms=self.terms,
         )
         self._apply(why)
         self._opened_at = now

@@ -4,10 +4,10 @@
     body    index u16 | count u16 | chunk of the coded payload                                       (AEAD, 16-byte tag behind)
 
 `sequence` is the case's sequence in the spool on the way up (0 for other messages) and the sender's instance on the way down.
-A message costs 28 + 4 + 16 = 48 bytes.
+A message costs 28 + 4 + 16 = 48 bytes. The codec byte's highest bit says that the chunk was filled up (wire.padding).
 
 Rules, in order:
-1. `parse_header` checks version, suite, kind and length before anybody looks anything up.
+1. `parse_header` checks version, suite, kind and length before anybody looks anything up or memory is taken.
 2. The nonce is four zero bytes and the counter. The sealer advances the counter at every seal, also when the same case is
    sent again, so a nonce is used once; after 2**32 seals the epoch is spent and the sealer refuses.
 3. The suite is the epoch's; a header with another one is refused, and so is a kind of the other direction.
@@ -32,6 +32,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from shared.errors import ProtocolError
+from shared.wire import padding
+from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.keys import EpochKeys
 from shared.wire.messages import Kind
 
@@ -49,6 +51,8 @@ HEADER_BYTES = _HEADER.size
 OVERHEAD_BYTES = HEADER_BYTES + _PART.size + _TAG_BYTES
 """Bytes every message costs on top of its chunk."""
 _FIRST_DOWN_KIND = 16
+_KINDS = {int(kind): kind for kind in Kind}
+_NONCE = struct.Struct(">IQ")
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +65,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     counter: int
     sequence: int
+    is_filled: bool = False
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,10 +80,10 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 class Aead(Protocol):
     """What a suite is: authenticated encryption under one key with 12-byte nonces."""
 
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
         """Return ciphertext and 16-byte tag."""
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    def decrypt(self, nonce: bytes, data: memoryview, associated_data: bytes) -> bytes:
         """Return the plaintext.
 
         Raises:
@@ -92,13 +97,13 @@ class Sm4Gcm:
     def __init__(self, key: bytes) -> None:
         self._algorithm = algorithms.SM4(key[:16])
 
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
         """Return ciphertext and 16-byte tag."""
         encryptor = Cipher(self._algorithm, modes.GCM(nonce)).encryptor()
-        encryptor.authenticate_additional_data(associated_data or b"")
+        encryptor.authenticate_additional_data(associated_data)
         return encryptor.update(data) + encryptor.finalize() + encryptor.tag
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    def decrypt(self, nonce: bytes, data: memoryview, associated_data: bytes) -> bytes:
         """Return the plaintext.
 
         Raises:
@@ -106,8 +111,8 @@ class Sm4Gcm:
         """
         if len(data) < _TAG_BYTES:
             raise InvalidTag
-        decryptor = Cipher(self._algorithm, modes.GCM(nonce, data[-_TAG_BYTES:])).decryptor()
-        decryptor.authenticate_additional_data(associated_data or b"")
+        decryptor = Cipher(self._algorithm, modes.GCM(nonce, bytes(data[-_TAG_BYTES:]))).decryptor()
+        decryptor.authenticate_additional_data(associated_data)
         return decryptor.update(data[:-_TAG_BYTES]) + decryptor.finalize()
 
 
@@ -136,11 +141,19 @@ def parse_header(data: bytes) -> Header:
         raise ProtocolError(f"envelope version {version} is not {VERSION}.", "Update the older side.")
     if suite not in SUITES:
         raise ProtocolError(f"cipher suite {suite} is unknown.")
-    try:
-        known = Kind(kind)
-    except ValueError:
-        raise ProtocolError(f"message kind {kind} is unknown.") from None
-    return Header(version=version, suite=suite, kind=known, codec=codec, epoch=epoch, counter=counter, sequence=sequence)
+    known = _KINDS.get(kind)
+    if known is None:
+        raise ProtocolError(f"message kind {kind} is unknown.")
+    return Header(
+        version=version,
+        suite=suite,
+        kind=known,
+        codec=codec & ~padding.FLAG,
+        epoch=epoch,
+        counter=counter,
+        sequence=sequence,
+        is_filled=codec >= padding.FLAG,
+    )
 
 
 class Sealer:
@@ -151,13 +164,15 @@ class Sealer:
         epoch: the epoch's id, a u64.
         suite: the epoch's suite, a key of `SUITES`.
         instance: None on the device; the sending instance (a random u64 per process start) in the region.
+        is_padded: whether payloads are filled up to size classes.
     """
 
-    def __init__(self, keys: EpochKeys, *, epoch: int, suite: int, instance: int | None = None) -> None:
+    def __init__(self, keys: EpochKeys, *, epoch: int, suite: int, instance: int | None = None, is_padded: bool = False) -> None:
         self._aead = SUITES[suite](keys.up if instance is None else keys.down(instance))
         self._epoch = epoch
         self._suite = suite
         self._instance = instance
+        self._is_padded = is_padded
         self._counter = 0
 
     @property
@@ -177,7 +192,7 @@ class Sealer:
             codec: how the payload was coded (wire.compression).
 
         Returns:
-            The envelope, `OVERHEAD_BYTES` longer than the chunk.
+            The envelope, `OVERHEAD_BYTES` longer than the chunk, and its filling.
 
         Raises:
             ProtocolError: the epoch is spent, or the kind goes the other way.
@@ -186,6 +201,8 @@ class Sealer:
             raise ProtocolError(f"epoch {self._epoch:016x} is spent after {SEALS_PER_EPOCH} messages.", "Open a new epoch.")
         _check_direction(kind, from_region=self._instance is not None)
         number = sequence if self._instance is None else self._instance
+        if self._is_padded and index + 1 == count:
+            codec, chunk = codec | padding.FLAG, padding.fill(chunk, before=index * CHUNK_BYTES)
         header = _HEADER.pack(VERSION, self._suite, kind, codec, self._epoch, self._counter, number)
         nonce = _nonce(self._counter)
         self._counter += 1
@@ -222,7 +239,7 @@ class Opener:
         _check_direction(header.kind, from_region=self._from_region)
         aead = self._up or self._of_instance(header.sequence)
         try:
-            body = aead.decrypt(_nonce(header.counter), data[HEADER_BYTES:], data[:HEADER_BYTES])
+            body = aead.decrypt(_nonce(header.counter), memoryview(data)[HEADER_BYTES:], data[:HEADER_BYTES])
         except InvalidTag:
             raise ProtocolError("the envelope does not open under the epoch's key.") from None
         if not self._up and header.sequence not in self._down and len(self._down) < INSTANCES_PER_EPOCH:
@@ -230,7 +247,8 @@ class Opener:
         index, count = _PART.unpack_from(body)
         if index >= count:
             raise ProtocolError(f"chunk {index} of {count} cannot be.")
-        return Opened(header=header, index=index, count=count, payload=body[_PART.size :])
+        payload = body[_PART.size :]
+        return Opened(header=header, index=index, count=count, payload=padding.strip(payload) if header.is_filled else payload)
 
     def _of_instance(self, instance: int) -> Aead:
         return self._down.get(instance) or SUITES[self._suite](self._keys.down(instance))
@@ -242,4 +260,4 @@ def _check_direction(kind: Kind, *, from_region: bool) -> None:
 
 
 def _nonce(counter: int) -> bytes:
-    return struct.pack(">IQ", 0, counter)
+    return _NONCE.pack(0, counter)

@@ -25,7 +25,7 @@ from shared.errors import IdentityError, ProtocolError
 from shared.wire import kem
 from shared.wire.envelope import SUITES
 from shared.wire.keys import EpochKeys
-from shared.wire.messages import KeyAnnouncement, Message, decode, encode
+from shared.wire.messages import OLDEST, KeyAnnouncement, Message, Terms, decode, encode
 from shared.wire.signed import Named, Sign, Signed, Verify, check_signature, sign
 
 __all__ = ["AcceptedEpoch", "EpochKeys", "Opening", "StaleKeyError", "accept_open", "open_epoch"]
@@ -56,6 +56,7 @@ class OpenFields(Message, frozen=True, kw_only=True, array_like=True):
     spool_id: bytes
     epoch_id: int
     suite: int
+    terms: Terms = Terms()
 
 
 class OpenBody(Message, frozen=True, kw_only=True, array_like=True):
@@ -84,6 +85,7 @@ class AcceptedEpoch(msgspec.Struct, frozen=True, kw_only=True):
     keys: EpochKeys
     prk: bytes
     digest: bytes
+    terms: Terms = Terms()
 
 
 def open_epoch(
@@ -95,6 +97,7 @@ def open_epoch(
     identity_chain: Sequence[bytes],
     signer: Sign,
     random: Random,
+    terms: Terms = OLDEST,
 ) -> Opening:
     """Open a new epoch towards the region that made the (verified) announcement.
 
@@ -106,6 +109,7 @@ def open_epoch(
         identity_chain: the device's certificates, DER, leaf first.
         signer: signs with the certificate's key.
         random: source of the secret and the epoch's id.
+        terms: what the device reads and wishes.
 
     Raises:
         ProtocolError: an unknown suite or KEM, or a public key that is none.
@@ -124,6 +128,7 @@ def open_epoch(
             spool_id=spool_id,
             epoch_id=epoch_id,
             suite=suite,
+            terms=terms,
         )
     )
     secret = random(_SECRET_BYTES)
@@ -179,6 +184,7 @@ def accept_open(
         keys=EpochKeys.from_prk(prk),
         prk=prk,
         digest=hashlib.sha256(signed.body).digest(),
+        terms=fields.terms,
     )
 
 

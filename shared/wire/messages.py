@@ -3,7 +3,9 @@
 Here: what is said. Not here: how it is sealed (envelope), where it goes (topics), when it is sent (link.session).
 
 Evolution: fields are only ever appended, with a default; a decoder ignores what it does not know at the end of an array.
-A kind number is never reused. Golden bytes of every message stand in tests/golden.
+A kind number is never reused. What an older side cannot read at all (a kind, a codec, filling) is sent only to whoever said that it
+reads that schema: a region in its announcement, a device in the terms of its opening. docs/wire.md has the rule, tests/golden the
+bytes of every message, of this schema and the ones before.
 
 Example:
     >>> decode(Credit, encode(Credit(limit=64))).limit
@@ -19,7 +21,8 @@ import msgspec
 
 from shared.errors import ProtocolError
 
-SCHEMA = 1
+SCHEMA = 2
+"""What this code reads. 1: sealed messages, zstd. 2: frames, dictionaries, filling to size classes."""
 LARGEST_MESSAGE_BYTES = 1 << 20
 """What a decoder takes at most, checked before anything is parsed."""
 
@@ -31,6 +34,7 @@ class Kind(IntEnum):
     CASE = 2
     TELEMETRY = 3
     UPDATE_REPORT = 4
+    FRAME = 5
     HELD_CASE = 6
     RECEIPT = 16
     ANSWER = 17
@@ -153,7 +157,10 @@ class Command(Message, frozen=True, kw_only=True, array_like=True):
 
 
 class KeyAnnouncement(Message, frozen=True, kw_only=True, array_like=True):
-    """The region's public key for opening epochs, signed by the region's certificate key (see wire.announce)."""
+    """The region's public key for opening epochs, signed by the region's certificate key (see wire.announce).
+
+    `schema` is what the region reads; `dictionaries` are the SHA-256 digests of those it compresses and decompresses with.
+    """
 
     region: str
     vault_id: str
@@ -163,7 +170,19 @@ class KeyAnnouncement(Message, frozen=True, kw_only=True, array_like=True):
     not_before: int
     not_after: int
     serial: int
+    schema: int = 1
+    dictionaries: tuple[bytes, ...] = ()
 
+
+class Terms(Message, frozen=True, kw_only=True, array_like=True):
+    """What a device reads and wishes, said in its opening: `schema`, answers filled to size classes, dictionaries it has (SHA-256)."""
+
+    schema: int = 1
+    is_padded: bool = False
+    dictionaries: tuple[bytes, ...] = ()
+
+
+OLDEST, NEWEST = Terms(), Terms(schema=SCHEMA)
 
 Any_ = TypeVar("Any_", bound=msgspec.Struct)
 _encoder = msgspec.msgpack.Encoder()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.wire import announce, epoch, messages
+from shared.wire import announce, epoch, frame, messages
 from shared.wire.compression import ZSTD, decompress
 from shared.wire.envelope import SUITES, Opener
 from shared.wire.messages import Kind
@@ -50,6 +50,14 @@ def test_committed_envelopes_open(suite: int) -> None:
     opener = Opener(wire.KEYS, epoch=0x0123456789ABCDEF, suite=suite, from_region=True)
     down = opener.open(bytes.fromhex(GOLDEN["fixed"][f"envelope down, suite {suite}"]))
     assert (down.header.kind, down.header.codec, down.header.sequence, down.payload) == (Kind.RECEIPT, 1, 0xFEDCBA9876543210, b"payload")
+    filled = Opener(wire.KEYS, epoch=0x0123456789ABCDEF, suite=suite).open(
+        bytes.fromhex(GOLDEN["fixed"][f"envelope filled, suite {suite}"])
+    )
+    assert (filled.header.is_filled, filled.header.codec, filled.payload) == (True, 1, b"payload")
+
+
+def test_a_committed_frame_is_read() -> None:
+    assert frame.unpack(bytes.fromhex(GOLDEN["fixed"]["frame"])) == wire.FRAME
 
 
 def test_committed_zstd_is_read() -> None:

@@ -1,7 +1,10 @@
-"""Golden bytes of the wire: every message, one sealed envelope per suite, the derived keys, and openings of both KEMs.
+"""Golden bytes of the wire: every message, sealed envelopes of every suite, the derived keys, and openings of both KEMs.
 
 `python -m tests.golden.wire` writes tests/golden/wire.json anew; do that only when the protocol is meant to change, and say so in the
 commit: devices in the field speak the old bytes. Openings carry fresh randomness: written once, they are then only read back.
+
+wire-1.json holds the bytes of schema 1 and is never written again (tests/golden/test_evolution.py). When the schema is raised, the
+current file is first kept beside it under its number.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from shared.wire import announce, epoch, kem, messages
+from shared.wire import announce, epoch, frame, kem, messages
 from shared.wire.compression import compress
 from shared.wire.envelope import SUITES, Sealer
 from shared.wire.keys import EpochKeys
@@ -62,8 +65,23 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     messages.Credit(limit=128),
     messages.Command(name="preview", argument="line-1"),
     messages.KeyAnnouncement(
-        region="region-1", vault_id="vault-a", key_id="k1", kem="x25519", public=bytes(32), not_before=1, not_after=2, serial=3
+        region="region-1",
+        vault_id="vault-a",
+        key_id="k1",
+        kem="x25519",
+        public=bytes(32),
+        not_before=1,
+        not_after=2,
+        serial=3,
+        schema=2,
+        dictionaries=(bytes(range(32)),),
     ),
+    messages.Terms(schema=2, is_padded=True, dictionaries=(bytes(range(32)),)),
+)
+FRAME = (
+    frame.Part(kind=Kind.TELEMETRY, payload=b"telemetry"),
+    frame.Part(kind=Kind.CASE, sequence=65_540, payload=b"a small case"),
+    frame.Part(kind=Kind.UPDATE_REPORT, payload=b""),
 )
 
 
@@ -79,6 +97,9 @@ def fixed() -> dict[str, str]:
         found[f"envelope up, suite {suite}"] = sealer.seal(Kind.CASE, b"payload", sequence=65_540, index=1, count=3)
         below = Sealer(KEYS, epoch=0x0123456789ABCDEF, suite=suite, instance=0xFEDCBA9876543210)
         found[f"envelope down, suite {suite}"] = below.seal(Kind.RECEIPT, b"payload", codec=1)
+        filled = Sealer(KEYS, epoch=0x0123456789ABCDEF, suite=suite, is_padded=True)
+        found[f"envelope filled, suite {suite}"] = filled.seal(Kind.TELEMETRY, b"payload", codec=1)
+    found["frame"] = frame.pack(FRAME)
     found |= {"key up": KEYS.up, "key audit": KEYS.audit, "key down 7": KEYS.down(7), "replay window": window.to_bytes()}
     found["zstd telemetry, read only"] = compress(Kind.TELEMETRY, b"telemetry " * 20)[1]
     return {name: data.hex() for name, data in found.items()}
@@ -108,6 +129,7 @@ def openings() -> dict[str, dict[str, str]]:
             identity_chain=device.chain,
             signer=device.sign,
             random=os.urandom,
+            terms=messages.NEWEST,
         )
         found[name] = {
             "announcement": announce.sign_announcement(announcement, server.sign, server.chain).hex(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,10 @@ from shared.wire.announce import verify_announcement
 from shared.wire.compression import decompress
 from shared.wire.envelope import Opener, Sealer
 from shared.wire.epoch import Opening, open_epoch
+from shared.wire.frame import Part, pack
 from shared.wire.keys import EpochKeys
 from shared.wire.messages import (
+    NEWEST,
     Answer,
     Case,
     Command,
@@ -43,6 +46,7 @@ from shared.wire.messages import (
     Receipt,
     StreamCounts,
     Telemetry,
+    Terms,
     decode,
     encode,
 )  # fmt: skip
@@ -116,7 +120,8 @@ class Hall:
             verify=lambda chain: verify_chain(chain, anchors=region.anchors, tier="edge", now=time.time()),
         )  # fmt: skip
         for epoch in self.epochs.load(now=time.time()):
-            self.replies.adopt(epoch.device, EpochKeys.from_prk(epoch.prk), epoch_id=epoch.epoch_id, suite=epoch.suite)
+            keys = EpochKeys.from_prk(epoch.prk)
+            self.replies.adopt(epoch.device, keys, epoch_id=epoch.epoch_id, suite=epoch.suite, terms=epoch.terms)
             self.reception.restore(epoch)
         self.worker = IntakeWorker(
             "intake-0", reception=self.reception, vault=self.vault, epochs=self.epochs, replies=self.replies, fleet=self.fleet,
@@ -145,16 +150,16 @@ class Device:
         self._reassembly = chunks.Reassembly()
         self.opening: Opening | None = None
 
-    def open(self, announcement: bytes, *, suite: int = 1) -> tuple[str, bytes]:
+    def open(self, announcement: bytes, *, suite: int = 1, terms: Terms = NEWEST) -> tuple[str, bytes]:
         key = verify_announcement(
             announcement, region="region-1", now=time.time(), lowest_serial=0,
             verify=lambda chain: verify_chain(chain, anchors=self._region.anchors, tier="region", now=time.time()),
         )  # fmt: skip
         self.opening = open_epoch(
             announcement=key, device=self.name, spool_id=self.spool, suite=suite, identity_chain=self.identity.chain,
-            signer=self.identity.sign, random=os.urandom,
+            signer=self.identity.sign, random=os.urandom, terms=terms,
         )  # fmt: skip
-        self._sealer = Sealer(self.opening.keys, epoch=self.opening.epoch_id, suite=suite)
+        self._sealer = Sealer(self.opening.keys, epoch=self.opening.epoch_id, suite=suite, is_padded=terms.is_padded)
         self._opener = Opener(self.opening.keys, epoch=self.opening.epoch_id, suite=suite, from_region=True)
         return topics.up(self.name, "open"), self.opening.data
 
@@ -170,6 +175,9 @@ class Device:
         counts = StreamCounts(stream="line", frames=9, dropped=0, kept=8, deferred=1, audited=0)
         message = Telemetry(at=at, floor=floor, release=1, update_state="idle", streams=(counts,), spool_cases=1, spool_bytes=10)
         return self.tell(Kind.TELEMETRY, message)
+
+    def frame(self, parts: Sequence[Part]) -> tuple[str, bytes]:
+        return topics.up(self.name, "case"), self._sealer.seal(Kind.FRAME, pack(parts))
 
     def read(self, sent: list[tuple[str, bytes]]) -> list[Receipt | Answer | Credit | Command]:
         """Open everything sent to this device, as far as it is under its current epoch."""
