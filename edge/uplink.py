@@ -41,6 +41,8 @@ ANNOUNCEMENT_REFUSED, STEP_FAILED = "key_announcement_refused", "uplink_step_fai
 LARGEST_DOWN_BYTES = 64 << 10
 LONGEST_INBOX = 1024
 REPORT_EVERY_S = 30.0
+MOST_CONNECTIONS_A_MINUTE = 64
+"""Up to how many are counted for the status."""
 _LONGEST_PAUSE_S, _SHORTEST_PAUSE_S, _FAILURE_PAUSE_S = 1.0, 0.001, 1.0
 
 
@@ -101,6 +103,8 @@ class Uplink:
         self._confirmed: set[int] = set()
         self._inbox: deque[tuple[str, bytes]] = deque(maxlen=LONGEST_INBOX)
         self._states: deque[bool] = deque()
+        self._connected_at: deque[float] = deque(maxlen=MOST_CONNECTIONS_A_MINUTE)
+        self._began = clock.monotonic()
         self._offered: deque[tuple[Sequence[Waiting], Sequence[int]]] = deque()
         self._dropped: Counter[str] = Counter()
         self._bytes_sent = 0
@@ -168,9 +172,16 @@ class Uplink:
 
     def status(self) -> dict[str, Any]:
         """Return the link's figures; `bytes_sent` counts MQTT payload bytes of all kinds."""
-        counts = self._session.counts
+        counts, now = self._session.counts, clock.monotonic()
         return {
             "connected": self._is_connected() and self._conversation.is_open,
+            "broker_connected": self._is_connected(),
+            "connections": 0 if self._mqtt is None else self._mqtt.connections,
+            "connections_last_minute": sum(now - at < 60.0 for at in tuple(self._connected_at)),
+            "up_s": round(now - self._began, 1),
+            "epoch": self._conversation.epoch(now),
+            "credit_left": self._conversation.credit_left,
+            "heard_s_ago": self._conversation.heard_s_ago(now),
             "bytes_sent": self._bytes_sent,
             "cases_sent": counts.cases_sent,
             "receipts": counts.receipts,
@@ -318,6 +329,8 @@ class Uplink:
             self._wake.set()
 
     def _connection_changed(self, is_connected: bool) -> None:
+        if is_connected:
+            self._connected_at.append(clock.monotonic())
         self._states.append(is_connected)
         self._wake.set()
 

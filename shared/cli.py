@@ -27,6 +27,7 @@ SUMMARIES = {
     "demo": ("all", "Run the whole system on this machine, as a story in five acts."),
     "models": ("cloud", "Build the expert and the first student for a data set."),
     "hw": ("edge", "List and check hardware profiles."),
+    "link": ("edge", "Look at a device's link to its region, and find out what is wrong with it."),
     "audit": ("region", "Check that an audit log is what was written."),
 }
 

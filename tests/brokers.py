@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from provisioning.pki import create_fleet
+from provisioning.pki import Authority, create_fleet
 from region.broker import Broker
 from region.config import BrokerSettings
 from shared.identity.store import Identity
@@ -26,9 +27,11 @@ def free_port() -> int:
 class Site:
     """A region's broker, its certificates, and clients for them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, age_days: float = 0.0) -> None:
         self.folder = folder
-        self.authority = create_fleet(folder / "fleet", "acme")
+        founded = create_fleet(folder / "fleet", "acme", now=lambda: time.time() - age_days * 86400)
+        founded.issue_region_device_ca("region-1")
+        self.authority = Authority.open(folder / "fleet")
         self.region = Identity.load(self.authority.issue_region("region-1", "server", ["127.0.0.1"], destination=folder / "region"))
         self.worker = Identity.load(self.authority.issue_region("region-1", "intake-0", [], destination=folder / "worker"))
         self.edge = self.device("edge-1")

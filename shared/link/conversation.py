@@ -53,6 +53,7 @@ class Conversation:
         self._downlink: Downlink | None = None
         self._chunks: tuple[int, list[bytes]] = (0, [])
         self._outbox: deque[Outgoing] = deque()
+        self._heard_at: float | None = None
         self.ignored: Counter[str] = Counter()
 
     def begin(self, waiting: Iterable[Waiting], *, spool_id: bytes, lowest_serial: int) -> None:
@@ -99,6 +100,7 @@ class Conversation:
         if self._downlink is None:
             raise ProtocolError("no epoch is open yet.")
         word = self._downlink.take(data)
+        self._heard_at = now
         if self._handshake.heard() and self._handshake.openings_sent > 1:
             self._session.reset()
         if isinstance(word, Receipt):
@@ -147,6 +149,19 @@ class Conversation:
     def control(self, payload: bytes, *, until: float = float("inf")) -> None:
         """Queue an encoded update report that nobody wants any more after `until`, in monotonic seconds."""
         self._session.control(payload, until=until)
+
+    def epoch(self, now: float) -> dict[str, object]:
+        """Return the key epoch's state in words, its age in seconds, what was sealed in it and which key it is opened to."""
+        return {**self._handshake.words(now), "seals": 0 if self._sealer is None else self._sealer.counter}
+
+    def heard_s_ago(self, now: float) -> float | None:
+        """Return the seconds since the last word that was believed, None before the first."""
+        return None if self._heard_at is None else round(now - self._heard_at, 3)
+
+    @property
+    def credit_left(self) -> int | None:
+        """How many more envelopes may carry cases in this epoch, None before the region's first word."""
+        return None if self._sealer is None else self._session.credit_left(self._sealer.counter)
 
     def wake_at(self, now: float) -> float | None:
         """Return when something is due by itself, in monotonic seconds; None before the first epoch."""

@@ -183,6 +183,16 @@ class Handshake:
         if self.state is not State.OPEN:
             self._open_sent_at = None
 
+    def words(self, now: float) -> dict[str, object]:
+        """Return the state for people: what it is, for how many seconds, by which announcement, after how many openings."""
+        return {
+            "state": self.state.value,
+            "age_s": 0.0 if self.opening is None else round(now - self._opened_at, 1),
+            "key_serial": self.serial,
+            "key_ends_at": None if self.announcement is None else self.announcement.not_after,
+            "openings": self.openings_sent,
+        }
+
     @property
     def reads(self) -> int:
         """The schema the region reads; 1 before it has said so."""

@@ -164,6 +164,10 @@ class Session:
         """Take the region's word on how far cases may go; it is never lowered within an epoch."""
         self._credit = max(limit, self._credit or 0)
 
+    def credit_left(self, counter: int) -> int | None:
+        """Return how many envelopes from this counter on may carry cases, None before the region has said."""
+        return None if self._credit is None else max(0, self._credit - counter)
+
     def next(self, now: float, *, counter: int) -> Send | None:
         """Decide what to send next; what is returned counts as sent.
 

@@ -2,6 +2,7 @@
 
     t/<device>/up/<shard>/<kind>   the device writes; kind is open, case or control; the region's workers read
     t/<device>/down/<kind>         the region writes; kind is msg (sealed) or hint (unauthenticated); the device reads
+    t/<device>/up/probe            the device writes, nobody reads: `terrace link doctor` measures the way to the broker
     t/all/<kind>                   the region writes; kind is key (retained announcement) or refresh; everybody reads
 
 A device's name is its certificate's common name, `<name>.<region>`, and its client id. Devices hash onto 64 fixed shards and
@@ -46,6 +47,11 @@ def shard_of(device: str) -> int:
 def up(device: str, kind: str) -> str:
     """Return the topic a device writes `kind` to."""
     return f"t/{device}/up/{shard_of(device):02d}/{kind}"
+
+
+def probe(device: str) -> str:
+    """Return the topic a device may write to that nobody subscribes to."""
+    return f"t/{device}/up/probe"
 
 
 def down(device: str, kind: str) -> str:
