@@ -86,7 +86,8 @@ def clock(relayed: Relayed, me: Self, *, now: float) -> Finding:
         return Finding(check="clock", outcome=Outcome.UNKNOWN, found=found)
     side = "ahead of" if ahead > 0 else "behind"
     if abs(ahead) > CLOCK_WRONG_S:
-        words = f"this machine's clock is {span(round(abs(ahead), -1))} {side} the region's: keys and certificates look expired or not yet valid"
+        off = span(round(abs(ahead), -1))
+        words = f"this machine's clock is {off} {side} the region's: keys and certificates look expired or not yet valid"
         return _wrong(
             "clock", words, "Set the one that is wrong (`timedatectl`), and let NTP (UDP 123) through.", ConfigurationError.exit_code
         )

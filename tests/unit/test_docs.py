@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import click
@@ -27,8 +27,10 @@ from tests.docs import configuration, diagrams
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SETTINGS: dict[str, type[msgspec.Struct]] = {"cloud.toml": Settings, "edge.toml": EdgeSettings, "region.toml": RegionSettings}
-TIERS = {point.name: point.load() for point in entry_points(group="terrace.commands")}
-"""Every command that is installed, as `terrace` finds them: one that is added is looked for in the docs without a word here."""
+GROUP = "terrace.commands"
+REGISTERED = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())["project"]["entry-points"][GROUP]
+TIERS = {name: EntryPoint(name, value, GROUP).load() for name, value in REGISTERED.items()}
+"""Every command that this checkout registers: one that is added is looked for in the docs without a word here."""
 
 
 def text_of(name: str) -> str:
