@@ -10,10 +10,10 @@ import pytest
 
 from edge.doctor.findings import Outcome, exit_code
 from provisioning.pki import Authority
-from shared import durable
 from shared.identity.store import Identity
 from shared.identity.tls import people_context
 from tests.unit.doctor_parts import Place, black_hole, listening, outcomes, tls_server
+from tests.waiting import until
 
 DAY_S = 86400.0
 AFTER_TCP = ["tls", "certificate", "access", "region", "round trip", "throughput"]
@@ -152,8 +152,8 @@ def test_without_a_relay_a_clock_from_before_the_certificate_is_noticed(place: P
 def test_a_device_whose_certificate_is_revoked(place: Place) -> None:
     lost = place.site.device("edge-lost")
     place.site.authority.revoke("edge-lost.region-1")
-    durable.write(place.site.region.crl_path, place.site.authority.crl("region-1"), mode=0o600)
-    place.site.broker.reload()
+    place.site.broker.revoke([], crl=place.site.authority.crl("region-1"))
+    until(lambda: place.examine(identity=lost)["certificate"].outcome is Outcome.WRONG)  # the broker reads it when it gets to it
     found = place.examine(identity=lost)
     assert "it is revoked" in found["certificate"].found
     assert found["certificate"].exit_code == 20
