@@ -11,26 +11,36 @@ from pathlib import Path
 
 import msgspec
 
+from shared.errors import TerraceError
 from tests.bench.result import Result, table
 
 OWN = {"__init__", "__main__", "result"}
 
 
 def names() -> list[str]:
-    """Return the benchmarks there are."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in OWN)
+    """Return the benchmarks there are, as they are typed: `link_faults.py` is `link-faults`."""
+    return sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("*.py") if path.stem not in OWN)
+
+
+def typed(name: str) -> str:
+    """Return the name with dashes, as `names` has it; underscores do as well."""
+    return name.replace("_", "-")
 
 
 def main() -> int:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("name", choices=names(), help="the benchmark")
+    parser.add_argument("name", type=typed, choices=names(), help="the benchmark")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")), help="the longer run (also FULL=1)")
     given = parser.parse_args()
-    module = importlib.import_module(f"tests.bench.{given.name}")
-    with contextlib.redirect_stdout(sys.stderr):
-        result: Result = module.run(full=given.full)
+    module = importlib.import_module(f"tests.bench.{given.name.replace('-', '_')}")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result: Result = module.run(full=given.full)
+    except TerraceError as error:
+        sys.stderr.write(f"terrace: {error}\n")
+        return error.exit_code
     sys.stdout.write((msgspec.json.encode(result).decode() if given.json else table(result)) + "\n")
     return 0
 
