@@ -1,6 +1,7 @@
 """Structured logs: one line per event, event names are constants, data goes into keywords.
 
-Daemons log JSON lines to standard error (`TERRACE_LOG=console` for people); secrets and pictures are never logged.
+Daemons log JSON lines to standard error (`TERRACE_LOG=console` for people); secrets and pictures are never logged. A log that cannot be
+written (full disk, closed pipe) costs its lines and nothing else: no thread ends because it wanted to say something.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import TextIO, cast
 
 import structlog
+
+from shared.lines import Lines
 
 
 def configure(*, level: str = "info") -> None:
@@ -27,9 +31,17 @@ def configure(*, level: str = "info") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
         if hasattr(logging, "getLevelNamesMapping")
         else structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_unfailing(sys.stderr)),
         cache_logger_on_first_use=True,
     )
+
+
+def _unfailing(stream: TextIO) -> TextIO:
+    """Return a stream of whole lines to the same descriptor; the stream itself where it has none, as under a test's capture."""
+    try:
+        return cast("TextIO", Lines(stream.fileno()))
+    except (OSError, ValueError):
+        return stream
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
