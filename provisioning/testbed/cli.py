@@ -14,6 +14,7 @@ import typer
 from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
 from provisioning.testbed.demo import Demo, recounted
+from provisioning.testbed.pulling import Pulling
 from provisioning.testbed.screen import Screen, folded
 from shared import log
 from shared.errors import DependencyError, InputError, StorageError, TerraceError
@@ -35,6 +36,8 @@ def demo(
     act: Annotated[int | None, typer.Option(min=1, max=5, help="One act of the story, with what it needs before it.")] = None,
     short: Annotated[bool, typer.Option("--short", help="The short version, for tests: the loop in 90 s, the story in 4 minutes.")] = False,
     recount: Annotated[Path | None, typer.Option(help="Count a kept state folder again, and run nothing.", metavar="DIR")] = None,
+    cut_link: Annotated[bool, typer.Option("--cut-link", help="Pull the cable yourself: c cut, m mend, k kill broker, q quit.")] = False,
+    cut_s: Annotated[float, typer.Option(min=1, max=3600, help="With --cut-link and no keys: how long the cable is cut.")] = 15,
 ) -> None:
     """Run the whole system on this machine, as real processes.
 
@@ -50,22 +53,26 @@ def demo(
         terrace demo --data deeppcb           real boards (needs TERRACE_DATA)
 
         terrace demo --plain --report out     lines only, and a report in out/
+
+        terrace demo --cut-link               pull the cable yourself
     """
     log.configure(level="warning")
     if recount is not None:
         for line in recounted(recount, act):
             typer.echo(line)
         return
+    if cut_link:
+        _refuse_with_cut_link(loop=loop, act=act, report=report)
     is_story = not loop or act is not None
-    plan = _plan(is_story=is_story, short=short, regions=regions, edges=edges)
+    plan = _plan(_base(is_story=is_story, short=short, cut_link=cut_link), regions=regions, edges=edges)
     require_broker()
     chosen = "line" if data == "auto" else data
     data_sets.require(chosen)
-    if is_story and plan.regions < plans.FEWEST_REGIONS:
+    if is_story and not cut_link and plan.regions < plans.FEWEST_REGIONS:
         raise InputError("the story needs two regions: what one saw shall help the other.", "Leave --regions out, or add --loop.")
     with Screen(plain=plain) as screen:
         root = Path(tempfile.mkdtemp(prefix="terrace-demo-"))
-        played = Demo(root, plan, chosen, screen)
+        played = Pulling(root, plan, chosen, screen, cut_s=cut_s) if cut_link else Demo(root, plan, chosen, screen)
         _play(played, root, frozenset({act} if act else range(1, 6)), screen, keep=keep)
     typer.echo("")
     for line in played.finish(report, keep=keep):
@@ -73,7 +80,7 @@ def demo(
             typer.echo(f"  {part}")
 
 
-def _play(played: Demo, root: Path, acts: frozenset[int], screen: Screen, *, keep: bool) -> None:
+def _play(played: Demo | Pulling, root: Path, acts: frozenset[int], screen: Screen, *, keep: bool) -> None:
     """Play, and leave nothing behind but what helps to find out why it failed.
 
     Raises:
@@ -112,7 +119,22 @@ def require_broker() -> None:
         )
 
 
-def _plan(*, is_story: bool, short: bool, regions: int | None, edges: int | None) -> plans.Plan:
+def _refuse_with_cut_link(*, loop: bool, act: int | None, report: Path | None) -> None:
+    """Refuse options that mean nothing with a cable to pull.
+
+    Raises:
+        InputError: one was given.
+    """
+    if loop or act is not None or report is not None:
+        raise InputError("--cut-link is a demo of its own: no --loop, --act or --report.", "Leave the others out; --keep keeps the files.")
+
+
+def _base(*, is_story: bool, short: bool, cut_link: bool) -> plans.Plan:
+    if cut_link:
+        return plans.CABLE
     story, once = (plans.SHORT_STORY, plans.SHORT) if short else (plans.STORY, plans.Plan())
-    base = story if is_story else once
+    return story if is_story else once
+
+
+def _plan(base: plans.Plan, *, regions: int | None, edges: int | None) -> plans.Plan:
     return msgspec.structs.replace(base, regions=regions or base.regions, edges=edges or base.edges)

@@ -8,23 +8,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
 
-from provisioning.drift import demo_strength
-from provisioning.testbed import commands, footage, learning, measure, page, seed
+from provisioning.testbed import commands, footage, learning, measure, page
 from provisioning.testbed import data as data_sets
 from provisioning.testbed import plan as plans
 from provisioning.testbed.acts import cascade, federation
 from provisioning.testbed.acts import ledger as ledger_act
 from provisioning.testbed.figures import FederationFigures, Figures, learned_lines
-from provisioning.testbed.fleet import Fleet
-from provisioning.testbed.footage import Footage
 from provisioning.testbed.loop import Loop
+from provisioning.testbed.preparation import prepare
 from provisioning.testbed.report import Report, StoryReport, story_summary, summary
 from provisioning.testbed.screen import Screen
 from provisioning.testbed.stage import Stage
@@ -63,26 +59,15 @@ class Demo:
             self._play(acts, began)
 
     def _play(self, acts: frozenset[int], began: float) -> None:
-        models = data_sets.models_for(self._data, self._screen.say)
-        self._screen.step("Preparing frames, certificates and configuration")
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
-            complete = beside.submit(seed.complete, models, self._data, self._root / "models")
-            streams = data_sets.prepare(self._data, self._plan)
-            shown = Footage(self._root, streams, models, drift=demo_strength(self._data))
-            fleet = Fleet(self._root, self._plan, self._root / "models", shown.tables if self._plan.is_story else streams.tables)
-            fleet.prepare()
-            complete.result()
-        fleet.initialise_cloud()
-        self._report.devices = len(self._plan.devices)
-        stage = Stage(fleet, self._screen, began=began, report=self._report)
+        prepared = prepare(self._root, self._plan, self._data, self._screen, began=began, report=self._report)
+        stage = prepared.stage
         if self._plan.is_story:
-            shown.lay_out()
             self._stage = stage
-            self._told = Story(stage, shown, acts=acts).run()
+            self._told = Story(stage, prepared.footage, acts=acts).run()
             if isinstance(found := self._told.get(federation.NUMBER), FederationFigures):
                 measure.fill_release(self._report, self._root / "cloud", self._report.released_student, found.round)
         else:
-            self._loop(stage, streams, models)
+            self._loop(stage, prepared.streams, prepared.models)
 
     def _loop(self, stage: Stage, streams: data_sets.Streams, models: Path) -> None:
         loop = Loop(stage)

@@ -73,6 +73,10 @@ SHORT_STORY = msgspec.structs.replace(
 """The plan of `--short`: at most four minutes, for tests."""
 
 
+CABLE = Plan(frames_per_second=8.0, warm_s=1.0, audit_share=0.1, is_story=True)
+"""The plan of `--cut-link`: one region whose devices reach it over a wire that can be pulled."""
+
+
 PORTS_PER_REGION = 7
 
 

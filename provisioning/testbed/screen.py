@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -27,7 +27,7 @@ class Screen:
     def __init__(self, *, plain: bool) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
         self._live = None if plain or not sys.stdout.isatty() else Live(console=self._console, refresh_per_second=4, transient=True)
-        self._step = ""
+        self._step, self._note = "", ""
         self._rows: list[Sequence[str]] = []
 
     def __enter__(self) -> Screen:
@@ -52,6 +52,19 @@ class Screen:
         """Print words that stay."""
         for line in folded(words):
             self._console.print(f"  {line}", markup=False)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a screen that is drawn again and again."""
+        return self._live is not None
+
+    def note(self, words: str) -> None:
+        """Show a line below the fleet's rows, in place of the one before; printed where there is no live screen."""
+        self._note = words
+        if self._live:
+            self._draw()
+        else:
+            self.say(words)
 
     def act(self, number: int, title: str, claim: str) -> None:
         """Announce an act and what it claims."""
@@ -79,7 +92,8 @@ class Screen:
             table.add_column(title, justify="left" if title in ("daemon", "link") else "right", no_wrap=True)
         for cells in self._rows:
             table.add_row(*cells)
-        self._live.update(Panel(Group(Text(self._step, style="bold"), table), title="terrace demo", border_style="cyan"))
+        shown: list[RenderableType] = [Text(self._step, style="bold"), table, *([Text(self._note, style="cyan")] if self._note else [])]
+        self._live.update(Panel(Group(*shown), title="terrace demo", border_style="cyan"))
 
 
 def folded(words: str, width: int = WIDTH) -> list[str]:

@@ -72,6 +72,7 @@ def _mend(stage: Stage, region: str, devices: list[str]) -> tuple[int, float]:
 def kill_broker(stage: Stage, region: str) -> None:
     """Kill a region's mosquitto as a power cut would, and wait until the region has started it again."""
     owner = stage.fleet.regions[region]
+    stage.until(lambda: owner.child("mosquitto"), 30, f"{region} to run a broker")
     broker = owner.child("mosquitto")
     stage.screen.say(f"kill -9 {broker}: the broker of {region}")
     os.kill(broker, signal.SIGKILL)
