@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from region import broker_cli, label_cli
+from region import broker_cli, label_cli, worker_cli
 from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
@@ -29,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, help="Serve a region: broker, expert, va
 label_cli.add_to(app)
 broker_cli.add_to(app)
 app.add_typer(account_app(lambda config: _desk(load(config, RegionSettings))), name="account")
+app.add_typer(worker_cli.app, name="worker")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The region's configuration file, region.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 

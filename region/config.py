@@ -222,6 +222,16 @@ class RegionSettings(Section, frozen=True, kw_only=True):
         return self.state / "audit.db"
 
     @property
+    def intake_path(self) -> Path:
+        """The socket over which the daemon speaks with its intake worker processes."""
+        return self.state / "intake.sock"
+
+    @property
+    def workers_path(self) -> Path:
+        """The list of intake workers that run beside the daemon."""
+        return self.state / "workers.json"
+
+    @property
     def revoked_path(self) -> Path:
         """The list of revoked devices."""
         return self.state / "revoked.json"

@@ -28,12 +28,14 @@ class Database:
         path: the file; made with mode 0600 when missing.
         schema: statements that make the tables where they are missing.
         read_only: open an existing file for looking only.
+        is_checked: another process of ours has just opened it and looked through its pages.
     """
 
-    def __init__(self, path: Path, schema: str, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, schema: str, *, read_only: bool = False, is_checked: bool = False) -> None:
         self.path = path
         self._schema = schema
         self._read_only = read_only
+        self._is_checked = is_checked
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
@@ -110,7 +112,7 @@ class Database:
 
     def _check(self, connection: sqlite3.Connection) -> None:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if self.path.stat().st_size <= CHECKED_BYTES:
+        if not self._is_checked and self.path.stat().st_size <= CHECKED_BYTES:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict is None or verdict[0] != "ok":
                 raise sqlite3.DatabaseError(str(verdict[0] if verdict else "no verdict"))

@@ -56,23 +56,23 @@ class EpochStore:
             )
             connection.execute("DELETE FROM epochs WHERE opened_at < ?", (now - REMEMBERED_S,))
 
-    def load(self, *, now: float) -> list[Epoch]:
-        """Return every usable epoch, oldest first.
+    def load(self, *, now: float, device: str = "") -> list[Epoch]:
+        """Return every usable epoch, of one device if one is named, oldest first.
 
         Raises:
             StorageError: the table does not open under the vault key.
         """
         rows = self._vault.database.rows(
             "SELECT device, epoch, spool, suite, secret, window, issuer, serial FROM epochs"
-            " WHERE secret IS NOT NULL AND opened_at > ? ORDER BY opened_at",
-            (now - LONGEST_S,),
+            " WHERE secret IS NOT NULL AND opened_at > ? AND ? IN ('', device) ORDER BY opened_at",
+            (now - LONGEST_S, device),
         )
         found = []
-        for device, key, spool, suite, secret, window, issuer, serial in rows:
-            plain = self._vault.sealing.unwrap(secret, device.encode() + key)
+        for owner, key, spool, suite, secret, window, issuer, serial in rows:
+            plain = self._vault.sealing.unwrap(secret, owner.encode() + key)
             found.append(
                 Epoch(
-                    device=device, epoch_id=int.from_bytes(key, "big"), spool_id=spool, suite=suite, prk=plain[:KEY_BYTES],
+                    device=owner, epoch_id=int.from_bytes(key, "big"), spool_id=spool, suite=suite, prk=plain[:KEY_BYTES],
                     window=window, issuer=issuer, serial=serial, terms=_terms(plain[KEY_BYTES:]),
                 )
             )  # fmt: skip

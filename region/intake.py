@@ -28,6 +28,7 @@ from region.vault import Vault
 from shared import clock, log
 from shared.errors import StorageError
 from shared.wire.messages import Kind, Receipt, Telemetry, UpdateReport
+from shared.wire.topics import shard_of
 
 LARGEST_BATCH = 64
 LONGEST_QUEUE = 4096
@@ -41,6 +42,13 @@ class Letter(msgspec.Struct, frozen=True):
     payload: bytes
     now: float
     at: float
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """The word to serve these shards, in the queue among the letters; `done` is set when it has been followed."""
+
+    shards: frozenset[int]
+    done: threading.Event
 
 
 class IntakeWorker:
@@ -75,7 +83,7 @@ class IntakeWorker:
         self._replies, self._fleet, self._figures = replies, fleet, figures
         self._submit = submit
         self._deadline_s = deadline_s
-        self._letters: deque[Letter] = deque()
+        self._letters: deque[Letter | Handover] = deque()
         self._waiting = threading.Event()
         self._stopping = False
         self._is_storing = True
@@ -106,12 +114,42 @@ class IntakeWorker:
         self._letters.append(Letter(topic, payload, clock.monotonic(), clock.wall()))
         self._waiting.set()
 
+    def own(self, shards: frozenset[int]) -> None:
+        """Serve these shards and no others; returns when what came before is stored and the epochs of new ones are known."""
+        handover = Handover(shards, threading.Event())
+        self._letters.append(handover)
+        self._waiting.set()
+        while not handover.done.wait(1.0) and self._thread.is_alive():
+            continue
+
     def _run(self) -> None:
         while not self._stopping:
             self._waiting.wait()
             self._waiting.clear()
             while self._letters and not self._stopping:
-                self._work([self._letters.popleft() for _ in range(min(LARGEST_BATCH, len(self._letters)))])
+                first = self._letters[0]
+                if isinstance(first, Handover):
+                    self._letters.popleft()
+                    self._own(first)
+                else:
+                    self._work(self._batch())
+
+    def _batch(self) -> list[Letter]:
+        batch: list[Letter] = []
+        while self._letters and len(batch) < LARGEST_BATCH and isinstance(letter := self._letters[0], Letter):
+            batch.append(letter)
+            self._letters.popleft()
+        return batch
+
+    def _own(self, handover: Handover) -> None:
+        fresh = self._reception.own(handover.shards)
+        try:
+            stored = [one for one in self._epochs.load(now=clock.wall()) if shard_of(one.device) in fresh] if fresh else []
+            for epoch in {one.device: one for one in stored if self._reception.restore(one)}.values():
+                self._replies.restore(epoch)  # under the newest one of each
+        except StorageError as error:
+            self._failed(error, messages=0)  # devices are told that their epochs are unknown and open new ones
+        handover.done.set()
 
     def _work(self, batch: list[Letter]) -> None:
         heard: list[tuple[Letter, Heard]] = []

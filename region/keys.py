@@ -88,11 +88,23 @@ class KeyRing:
             if not keys or keys[0].kem != self._kem or keys[0].not_after - now < OVERLAP_S:
                 self._make(now, lowest=keys[0].serial + 1 if keys else 0)
                 keys = self._keys()
-            self._private = {key.id: self._vault.sealing.unwrap(key.secret, key.id.encode()) for key in keys}
+            self._private = self._opened(keys)
             if keys[0].id == self._announced:
                 return False
             self._announcement, self._announced = self._signed(keys[0]), keys[0].id
             return True
+
+    def read(self) -> None:
+        """Take over the keys as they are, for a process beside the daemon, which alone makes and destroys them.
+
+        Raises:
+            StorageError: the keys cannot be read.
+        """
+        with self._lock:
+            self._private = self._opened(self._keys())
+
+    def _opened(self, keys: Sequence[_Key]) -> dict[str, bytes]:
+        return {key.id: self._vault.sealing.unwrap(key.secret, key.id.encode()) for key in keys}
 
     def _keys(self) -> list[_Key]:
         names = _Key.__struct_fields__

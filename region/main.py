@@ -1,12 +1,11 @@
 """The region's composition root: the only file that names concrete classes. `serve` runs until it is told to stop.
 
-Parts, in the order they start: vault → preparation (revocations, keys, epochs of before) → broker → expert → intake workers →
-their MQTT clients → listeners → upkeep → status socket → what talks to the cloud. They stop in the opposite order.
+Parts, in the order they start: vault → preparation (revocations, keys) → broker → expert → the daemon's own intake worker → the pool
+of all intake workers → listeners → upkeep → status socket → what talks to the cloud. They stop in the opposite order.
 """
 
 from __future__ import annotations
 
-import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -24,13 +23,13 @@ from region.figures import Figures
 from region.fleet import Fleet
 from region.gateway import machines_app
 from region.identities import identities
-from region.intake import IntakeWorker
+from region.intakeparts import Intake, Surroundings, admit
 from region.keys import KeyRing
 from region.models import RegionModels
 from region.ops import ops_app
-from region.outlet import Outlet, shards_of
+from region.outlet import Outlet
 from region.peopleparts import people_parts
-from region.reception import Reception
+from region.pool import IntakePool
 from region.relay import Relay
 from region.replies import Replies
 from region.report import Report
@@ -39,22 +38,18 @@ from region.upkeep import Upkeep
 from region.vault import Vault
 from region.watch import rules_of
 from region.worker import ExpertWorker
-from shared import clock, lifecycle, log
+from shared import lifecycle, log
 from shared.child import Child
 from shared.errors import IdentityError, TerraceError
-from shared.identity.chain import verify_chain
 from shared.identity.names import Peer
-from shared.identity.tls import client_context, peer_of_connection, server_context
+from shared.identity.tls import server_context
 from shared.lifecycle import Part
 from shared.link.https import HttpsClient
-from shared.link.mqtt import MqttClient
 from shared.release.fetch import Fetch, from_https
 from shared.release.trust import TrustedClient
 from shared.serving import Server
 from shared.serving import serve as serve_http
 from shared.status import StatusServer
-from shared.wire import topics
-from shared.wire.keys import EpochKeys
 
 EXPERT, EXPERT_UNUSABLE = "expert", "expert_release_unusable"
 
@@ -83,11 +78,9 @@ class Region:
         self.broker = self._broker()
         self.backlog = Backlog(largest=settings.expert.max_batch, capacity=settings.expert.backlog_cases)
         self.expert = self._expert()
-        count = len(self.worker_identities)
-        self.receptions = [self._reception(shards_of(number, count)) for number in range(count)]
-        self.workers = [self._worker(number, reception) for number, reception in enumerate(self.receptions)]
+        self.intake = Intake(self.worker_identities[0], self._around(), on_state=self._connection_changed)
+        self.pool = self._pool()
         self.report = self._report()
-        self.clients: list[MqttClient] = []
         self.models: RegionModels | None = None
         self.relay: Relay | None = None
         if settings.cloud.url:
@@ -97,8 +90,7 @@ class Region:
 
     def parts(self) -> list[Part]:
         """Return every part in the order it starts."""
-        clients = self.clients = [self._client(number) for number in range(len(self.workers))]
-        self.outlet.attach(clients)
+        self.outlet.attach(self.intake.client)
         upkeep = self._upkeep()
         return [
             self.vault,
@@ -106,8 +98,8 @@ class Region:
             *([self.models] if self.models else []),
             self.broker,
             self.expert,
-            *self.workers,
-            *clients,
+            self.intake,
+            self.pool,
             self._machines(),
             *people_parts(self.settings, self.vault, lambda: self.expert.release),
             self._ops(),
@@ -123,23 +115,11 @@ class Region:
         Raises:
             IdentityError: none.
         """
-        peer = verify_chain(chain, anchors=self.identity.anchors, tier="edge", now=clock.wall())
-        if peer.region != self.settings.name:
-            raise IdentityError(f"{peer.common_name} is a device of {peer.region}, not of {self.settings.name}.")
-        return peer
+        return admit(chain, self.settings, self.identity)
 
     def is_revoked(self, peer: Peer) -> bool:
         """Whether a device is revoked by name or by certificate."""
         return self.revocations.denies(peer.common_name) or self.revocations.lists.covers(peer)
-
-    def restore(self) -> None:
-        """Go on with the epochs of before the restart."""
-        for epoch in self.epochs.load(now=clock.wall()):
-            if not self.revocations.denies(epoch.device):
-                keys = EpochKeys.from_prk(epoch.prk)
-                self.replies.adopt(epoch.device, keys, epoch_id=epoch.epoch_id, suite=epoch.suite, terms=epoch.terms)
-                for reception in self.receptions:
-                    reception.restore(epoch)
 
     def install_local_expert(self) -> None:
         """Load the expert named in the configuration, if one is.
@@ -210,7 +190,7 @@ class Region:
     def _broker(self) -> AnyBroker:
         identity = self.identity
         if self.settings.broker.url:
-            return ExternalBroker(lambda: bool(self.clients) and self.clients[0].is_connected)
+            return ExternalBroker(lambda: self.intake.client.is_connected)
         return Broker(
             self.settings.broker,
             folder=self.settings.state / "broker",
@@ -230,59 +210,36 @@ class Region:
             agreement=self.agreement,
         )
 
-    def _reception(self, shards: tuple[int, ...]) -> Reception:
-        return Reception(
-            region=self.settings.name,
-            shards=shards,
-            vault_id=lambda: self.vault.vault_id,
-            private_keys=lambda: self.keys.private_keys,
-            verify=self.verify,
-            known_open=self.epochs.digest,
-            revoked=self.revocations,
-        )
-
-    def _worker(self, number: int, reception: Reception) -> IntakeWorker:
-        return IntakeWorker(
-            f"intake-{number}",
-            reception=reception,
+    def _around(self) -> Surroundings:
+        return Surroundings(
+            settings=self.settings,
+            server=self.identity,
+            revocations=self.revocations,
             vault=self.vault,
             epochs=self.epochs,
+            keys=self.keys,
             replies=self.replies,
             fleet=self.fleet,
             figures=self.figures,
             submit=self.expert.submit,
-            deadline_s=self.settings.expert.deadline_s,
         )
 
-    def _client(self, number: int) -> MqttClient:
-        identity, worker = self.worker_identities[number], self.workers[number]
-        filters = topics.worker_filters(shards_of(number, len(self.workers)))
-
-        def on_state(is_connected: bool) -> None:
-            if is_connected and number == 0:
-                self.outlet.announce_key()
-
-        host, port = self.settings.broker.workers_at
-        client = MqttClient(
-            host=host,
-            port=port,
-            context=client_context(identity, server_tier="region"),
-            client_id=identity.peer.common_name,
-            expect_peer=self._expect_broker,
-            on_message=worker.deliver,
-            on_state=on_state,
+    def _pool(self) -> IntakePool:
+        return IntakePool(
+            self.settings,
+            self.config,
+            own=self.intake,
+            vault=self.vault,
+            epochs=self.epochs,
+            replies=self.replies,
+            figures=self.figures,
+            fleet=self.fleet,
+            submit=self.expert.submit,
         )
-        client.subscribe(filters)
-        return client
 
-    def _expect_broker(self, connection: ssl.SSLSocket | ssl.SSLObject) -> None:
-        peer = peer_of_connection(connection, tier="region", fleet=self.settings.fleet)
-        own = self.identity.peer.common_name
-        if self.settings.broker.url:
-            if peer.region != self.settings.name:
-                raise IdentityError(f"the broker of broker.url is {peer.common_name}, of another region.")
-        elif peer.common_name != own:
-            raise IdentityError(f"the broker at worker_port is {peer.common_name}, not {own}.")
+    def _connection_changed(self, is_connected: bool) -> None:
+        if is_connected:
+            self.outlet.announce_key()
 
     def _machines(self) -> Server:
         app = machines_app(
@@ -324,7 +281,7 @@ class Region:
             figures=self.figures,
             fleet=self.fleet,
             revocations=self.revocations,
-            workers=self.workers,
+            intake=self.pool,
             agreement=self.agreement,
             certificate_ends=self.identity.peer.not_after,
             people_url=self.settings.people.address,
@@ -332,7 +289,7 @@ class Region:
 
 
 class Preparation:
-    """What must be known before the first message: revocations, keys, the epochs of before, the local expert.
+    """What must be known before the first message: revocations, keys, the local expert.
 
     Args:
         region: what is prepared.
@@ -346,7 +303,6 @@ class Preparation:
     def start(self) -> None:
         """Prepare; raises the TerraceError of what cannot be."""
         self._upkeep()
-        self._region.restore()
         self._region.install_local_expert()
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ Rules, in order; the first that fails drops the message and counts its reason:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -96,7 +96,7 @@ class Reception:
 
     Args:
         region: this region's name.
-        shards: which shards are this worker's.
+        shards: which shards are this worker's to begin with.
         vault_id: returns the vault's id.
         private_keys: returns the region's usable private keys by key id.
         verify: checks a device's chain and returns who it is.
@@ -109,7 +109,7 @@ class Reception:
         self,
         *,
         region: str,
-        shards: tuple[int, ...],
+        shards: Iterable[int] = (),
         vault_id: Callable[[], str],
         private_keys: Callable[[], Mapping[str, bytes]],
         verify: Callable[[Sequence[bytes]], Peer],
@@ -122,10 +122,26 @@ class Reception:
         self._verify, self._known_open, self._revoked = verify, known_open, revoked
         self._devices: dict[str, _Device] = {}
 
-    def restore(self, epoch: Epoch) -> None:
-        """Use a stored epoch again after a restart, oldest first."""
-        if topics.shard_of(epoch.device) in self._shards:
-            self._devices.setdefault(epoch.device, _Device()).add(LiveEpoch(epoch))
+    def own(self, shards: Iterable[int]) -> frozenset[int]:
+        """Serve these shards and no others from now on.
+
+        Returns:
+            Those it did not serve before; the caller restores their epochs.
+        """
+        before, self._shards = self._shards, frozenset(shards)
+        self._devices = {name: device for name, device in self._devices.items() if topics.shard_of(name) in self._shards}
+        return self._shards - before
+
+    def restore(self, epoch: Epoch) -> bool:
+        """Use a stored epoch (again): after a restart, or because its device's shard has come here; oldest first.
+
+        Returns:
+            Whether its device is one of ours and listened to.
+        """
+        if topics.shard_of(epoch.device) not in self._shards or self._revoked.denies(epoch.device):
+            return False
+        self._devices.setdefault(epoch.device, _Device()).add(LiveEpoch(epoch))
+        return True
 
     def adopt(self, opened: OpenedEpoch) -> LiveEpoch:
         """Use an epoch that has just been stored."""

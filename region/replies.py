@@ -1,6 +1,7 @@
 """Everything the region says to a device: receipts, answers, credit, commands, sealed under the device's newest epoch.
 
-Each process start is an instance of its own with keys of its own, so that a counter never meets a key twice. A message that cannot
+Each taking up of an epoch is an instance of its own with keys of its own, so that a counter never meets a key twice, whichever of the
+region's processes speak to a device and however often an epoch comes back to one. A message that cannot
 be sent now is not kept: a receipt comes again when the case comes again, a late answer is of no use.
 """
 
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 
 from region.figures import Figures
+from region.liveepoch import Epoch
 from shared.errors import ProtocolError
 from shared.wire import chunks, compression, topics
 from shared.wire.envelope import Sealer
@@ -32,14 +34,20 @@ class Replies:
     def __init__(self, publish: Publish, figures: Figures) -> None:
         self._publish = publish
         self._figures = figures
-        self._instance = secrets.randbits(64)
-        self._sealers: dict[str, Sealer] = {}
+        self._sealers: dict[str, tuple[int, Sealer]] = {}
         self._lock = threading.Lock()
 
     def adopt(self, device: str, keys: EpochKeys, *, epoch_id: int, suite: int, terms: Terms = OLDEST) -> None:
-        """Speak to this device under a new epoch from now on."""
+        """Speak to this device under this epoch from now on."""
         with self._lock:
-            self._sealers[device] = Sealer(keys, epoch=epoch_id, suite=suite, instance=self._instance, is_padded=terms.is_padded)
+            if device not in self._sealers or self._sealers[device][0] != epoch_id:
+                instance = secrets.randbits(64)
+                sealer = Sealer(keys, epoch=epoch_id, suite=suite, instance=instance, is_padded=terms.is_padded)
+                self._sealers[device] = epoch_id, sealer
+
+    def restore(self, epoch: Epoch) -> None:
+        """Speak to a device under an epoch that was opened earlier, or with another process of this region."""
+        self.adopt(epoch.device, EpochKeys.from_prk(epoch.prk), epoch_id=epoch.epoch_id, suite=epoch.suite, terms=epoch.terms)
 
     def forget(self, device: str) -> None:
         """Say nothing more to this device (it is revoked)."""
@@ -51,9 +59,9 @@ class Replies:
         codec, coded = compression.compress(kind, encode(message))
         parts = chunks.split(coded)
         with self._lock:
-            sealer = self._sealers.get(device)
-            if sealer is None:
+            if device not in self._sealers:
                 return False
+            _, sealer = self._sealers[device]
             try:
                 sealed = [sealer.seal(kind, part, index=number, count=len(parts), codec=codec) for number, part in enumerate(parts)]
             except ProtocolError:

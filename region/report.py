@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from region.batcher import Backlog
 from region.external import AnyBroker
 from region.figures import Figures
 from region.fleet import Fleet
-from region.intake import IntakeWorker
 from region.labelling import Labels
+from region.pool import IntakePool
 from region.revocation import RevocationList
 from region.vault import Vault
 from region.worker import ExpertWorker
@@ -36,7 +35,7 @@ class Report:
         figures: counts.
         fleet: the devices.
         revocations: who is revoked.
-        workers: the intake workers.
+        intake: the intake workers.
         agreement: for live agreement and drift.
         certificate_ends: when the region's certificate expires, Unix seconds.
         people_url: the page for people, empty when there is none.
@@ -53,7 +52,7 @@ class Report:
         figures: Figures,
         fleet: Fleet,
         revocations: RevocationList,
-        workers: Sequence[IntakeWorker],
+        intake: IntakePool,
         agreement: Agreement,
         certificate_ends: float,
         people_url: str = "",
@@ -61,7 +60,7 @@ class Report:
         self._name = name
         self._vault, self._broker, self._expert, self._backlog = vault, broker, expert, backlog
         self._figures, self._fleet, self._revocations = figures, fleet, revocations
-        self._workers = tuple(workers)
+        self._intake = intake
         self._agreement = agreement
         self._certificate_ends = certificate_ends
         self._people_url = people_url
@@ -91,6 +90,7 @@ class Report:
             "certificate_days_left": _days_until(self._certificate_ends),
             "broker_restarts": self._broker.restarts,
             "broker_up": self._broker.is_up,
+            "workers": self._intake.status(),
             "people_url": self._people_url,
             "memory_mb": memory_mb(),
         }
@@ -98,7 +98,7 @@ class Report:
     def problems(self) -> list[str]:
         """Return what keeps the region from receiving and receipting cases; empty when it is ready."""
         found = [] if self._broker.is_up else ["the broker is down"]
-        found += [] if all(worker.is_storing for worker in self._workers) else ["the vault cannot be written"]
+        found += [] if self._intake.is_storing else ["the vault cannot be written"]
         is_late = self._revocations.lists.next_update < clock.wall()
         found += ["the revocation list has expired: the broker refuses every device"] if is_late else []
         return found

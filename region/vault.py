@@ -47,14 +47,15 @@ class Vault:
     Args:
         path: the SQLite file.
         read_only: for readers beside the daemon (training, evaluation): nothing is made or changed.
+        joins: for intake workers beside the daemon: they store cases, but a start of theirs is none of the vault's.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.database = Database(path, schema.TABLES, read_only=read_only)
+    def __init__(self, path: Path, *, read_only: bool = False, joins: bool = False) -> None:
+        self.database = Database(path, schema.TABLES, read_only=read_only, is_checked=joins)
         self.vault_id = ""
         self.held_bytes = 0
         self._path = path
-        self._read_only = read_only
+        self._is_guest = read_only or joins
         self._sealing: Sealing | None = None
         self._logger = log.get("vault")
 
@@ -83,11 +84,11 @@ class Vault:
         self._sealing = Sealing(load_vault_key(self.key_path, may_create="key_check" not in meta), secrets.token_bytes)
         if "key_check" in meta:
             self._sealing.unwrap(meta["key_check"], _KEY_CHECK)
-        if not self._read_only:
-            self._complete_facts()
-            self._sign_in(meta)
-        else:
+        if self._is_guest:
             self.vault_id = meta.get("vault_id", b"").decode()
+            return
+        self._complete_facts()
+        self._sign_in(meta)
         self.held_bytes = self.database.rows("SELECT coalesce(sum(size), 0) FROM cases")[0][0]
 
     def stop(self) -> None:

@@ -44,7 +44,7 @@ class StatusServer:
         self._path.unlink(missing_ok=True)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _address(self._path) as address:
+            with short_address(self._path) as address:
                 server.bind(address)
         except OSError as error:
             raise LinkError(f"the socket {self._path} cannot be made: {error}.") from error
@@ -77,7 +77,7 @@ class StatusServer:
 
 
 @contextmanager
-def _address(path: Path) -> Iterator[str]:
+def short_address(path: Path) -> Iterator[str]:
     """Yield a path short enough for the kernel; a long one is reached through a descriptor of its folder (Linux)."""
     if len(os.fsencode(path)) <= LONGEST_PATH:
         yield str(path)
@@ -98,7 +98,7 @@ def read_status(path: Path, *, timeout_s: float = 2.0) -> dict[str, Any]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(timeout_s)
-            with _address(path) as address:
+            with short_address(path) as address:
                 client.connect(address)
             parts = []
             while chunk := client.recv(65536):

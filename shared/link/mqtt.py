@@ -110,8 +110,14 @@ class MqttClient:
     def subscribe(self, filters: Sequence[str]) -> None:
         """Subscribe now and at every later connection; doing it again brings retained messages again."""
         self._filters += [topic for topic in filters if topic not in self._filters]
-        if (client := self._current) is not None:
+        if filters and (client := self._current) is not None:
             client.subscribe([(topic, 1) for topic in filters])
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Subscribe no longer; what is on its way may still come."""
+        self._filters = [topic for topic in self._filters if topic not in filters]
+        if filters and (client := self._current) is not None:
+            client.unsubscribe(list(filters))
 
     def has_room(self, size: int) -> bool:
         """Whether `publish` would take `size` more bytes now."""

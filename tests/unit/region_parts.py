@@ -17,7 +17,6 @@ from region.figures import Figures
 from region.fleet import Fleet
 from region.intake import IntakeWorker
 from region.keys import KeyRing
-from region.outlet import shards_of
 from region.reception import Reception
 from region.replies import Replies
 from region.vault import Vault
@@ -115,7 +114,7 @@ class Hall:
         decoder = Decoder(max_pixels=1 << 16)
         self.expert = ExpertWorker(vault=self.vault, send=self.replies.send, figures=self.figures, backlog=self.backlog, decoder=decoder)
         self.reception = Reception(
-            region="region-1", shards=shards_of(worker, workers), vault_id=lambda: self.vault.vault_id,
+            region="region-1", shards=range(worker, topics.SHARDS, workers), vault_id=lambda: self.vault.vault_id,
             private_keys=lambda: self.keys.private_keys, known_open=self.epochs.digest, revoked=self.revoked,
             verify=lambda chain: verify_chain(chain, anchors=region.anchors, tier="edge", now=time.time()),
         )  # fmt: skip
