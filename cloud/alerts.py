@@ -4,6 +4,7 @@ An alert lasts as long as its cause. Its id names cause and subject, so the same
 
 Causes, and how bad they are:
 - a region nobody has heard of: warning, after ten minutes critical; its devices are not told apart then
+- a device whose cases wait in memory only, since it cannot write its disk: warning
 - a device its region does not hear: warning; one that throws cases away since its spool is full: warning while it is, else info
 - a region in drift: warning
 - the newest rollout of a model halted: critical; asking: warning; paused: info
@@ -102,6 +103,11 @@ def _of_device(region: str, device: DeviceSummary, now: float) -> Iterator[Alert
         severity = Severity.WARNING if device.spool_cases else Severity.INFO
         detail = f"Its spool was full: {device.evicted} cases were given up, the least valuable first; {device.spool_cases} still wait."
         yield _alert("spool-full", name, device.seen_at, severity, f"{name} has lost cases", detail)
+
+
+    if device.spool_in_memory:
+        detail = "Its disk is full, read-only or failing. It goes on answering; what it cannot send yet waits in memory, and a crash would lose it."
+        yield _alert("spool-in-memory", name, device.seen_at, Severity.WARNING, f"{name} cannot write its disk", detail)
 
 
 def _of_rollouts(rollouts: Sequence[Rollout]) -> Iterator[Alert]:

@@ -54,6 +54,8 @@ def status(config: Config = DEFAULT, as_json: Json = False) -> None:
         typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip())
     typer.echo(f"link     {'connected' if link.get('connected') else 'not connected'}")
     typer.echo(f"spool    {answer['spool']['cases']} cases, {answer['spool']['bytes']} bytes, {answer['spool']['evicted']} evicted")
+    if answer["spool"].get("spool_in_memory"):
+        typer.echo(f"ALARM    new cases wait in memory only, a crash would lose them: {answer['spool']['alarm']}")
     typer.echo("latency  " + ", ".join(f"{key} {value:.1f} ms" for key, value in answer["latency_ms"].items()))
 
 

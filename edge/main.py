@@ -171,6 +171,7 @@ class Agent:
             offer=self._uplink.offer_many,
             bind=self._settler.bind,
             audited=self._shadow.spooled,
+            tend=self._spool.tend,
         )
         self._inference = Inference(
             policy=settings.policy,

@@ -144,6 +144,7 @@ class Reporter:
 
     def _spool_status(self) -> dict[str, Any]:
         cases, size = self._spool.occupancy()
+        state = self._spool.state()
         return {
             "cases": cases,
             "bytes": size,
@@ -152,6 +153,14 @@ class Reporter:
             "handing_over": len(self._hand_over),
             "dropped_before_spool": self._hand_over.dropped_hard + self._hand_over.dropped_audit,
             "not_spooled": self._writer.failed + self._writer.refused,
+            "spool_in_memory": bool(state.alarm),
+            "alarm": state.alarm,
+            "memory_cases": state.memory_cases,
+            "memory_bytes": state.memory_bytes,
+            "disk_bytes": state.disk_bytes,
+            "bytes_stored": state.bytes_stored,
+            "flash_bytes": state.bytes_written,
+            "flash_bytes_per_stored_byte": round(state.bytes_written / state.bytes_stored, 3) if state.bytes_stored else 0.0,
         }
 
 

@@ -13,7 +13,7 @@ from edge.config import PictureSettings
 from edge.events import Inferred
 from edge.handover import HandOver
 from edge.waiting import Key
-from shared import log
+from shared import clock, log
 from shared.deferral.policy import Action
 from shared.link.spool import NewCase
 from shared.release.card import Card
@@ -38,6 +38,7 @@ class CaseWriter:
         offer: stores a group of cases.
         bind: told the sequence of each stored case's frame that awaits an answer.
         audited: told the sequence and frame of each stored audit sample.
+        tend: called about every second with monotonic seconds; lets the spool go back to a disk that can be written again.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class CaseWriter:
         offer: Offer,
         bind: Callable[[int, Key], None],
         audited: Callable[[int, Inferred], None] | None = None,
+        tend: Callable[[float], None] | None = None,
     ) -> None:
         self._frames = frames
         self._pictures = pictures
@@ -56,6 +58,7 @@ class CaseWriter:
         self._offer = offer
         self._bind = bind
         self._audited = audited
+        self._tend = tend
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="cases", daemon=True)
         self.spooled = 0
@@ -75,6 +78,8 @@ class CaseWriter:
     def _run(self) -> None:
         while True:
             group = self._frames.take(GROUP, timeout_s=1.0)
+            if self._tend is not None:
+                self._tend(clock.monotonic())
             if group:
                 self._write(group)
             elif self._stopping:

@@ -148,7 +148,7 @@ class Uplink:
             Each case's sequence, None for one that had to give way itself.
 
         Raises:
-            StorageError: the disk is full or fails; none of the group is taken.
+            StorageError: the spool is not open. A disk that is full or fails is none: the cases wait in memory and are sent from there.
         """
         appended = self._spool.append_many(cases)
         items = [
@@ -282,6 +282,7 @@ class Uplink:
             spool_bytes=size,
             evicted=self._spool.evicted(),
             cases_sent=self._session.counts.cases_sent,
+            spool_in_memory=bool(self._spool.state().alarm),
         )
         return encode(telemetry)
 

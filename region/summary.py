@@ -55,6 +55,7 @@ def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary
         latency_ms_p50=_number(telemetry.get("latency_ms_p50")),
         spool_cases=_count(telemetry.get("spool_cases")),
         evicted=_count(telemetry.get("evicted")),
+        spool_in_memory=bool(telemetry.get("spool_in_memory")),
         connected=bool(entry.get("connected_recently")),
         **{field: sum(_count(stream[field]) for stream in streams) for field in ("frames", "kept", "deferred", "audited", "dropped")},
     )

@@ -11,6 +11,10 @@ from pathlib import Path
 import msgspec
 
 from shared.errors import StorageError
+from shared.link.record import RecordKind, scan
+from shared.link.retention import Waiting
+from shared.link.segments import numbers, segment_path
+from shared.link.space import Place
 
 DISK_FULL = 28
 
@@ -20,7 +24,7 @@ class SpoolCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     `declined` were never taken, so are not in spooled. `waiting` are inclusive ranges of sequences. `counters` is the detail:
     `spooled:<share>`, `received:<share>`, `evicted:<reason>:<share>`, `declined:<share>`, where shares are hard and audit and
-    reasons are full and damaged.
+    reasons are full, memory (there was no room while the disk could not be written) and damaged.
     """
 
     spool_id: str
@@ -47,13 +51,32 @@ def recount(path: Path) -> SpoolCounts:
         try:
             db.execute("begin")
             counters = Counter[str](dict(db.execute("select name, n from counters")))
-            identity = db.execute("select value from about where name = 'spool_id'").fetchone()
-            rows = db.execute("select sequence, size from cases order by sequence").fetchall()
+            about = dict(db.execute("select name, value from about"))
+            table = "cases" if about.get("schema") == b"1" else "places"  # schema 1 kept cases as rows
+            rows = dict(db.execute(f"select sequence, size from {table}"))  # noqa: S608 - one of the two names above
         finally:
             db.close()
-    if identity is None:
-        raise StorageError(f"the spool {path} has no identity.", "Start its agent: it sets a damaged spool aside.")
-    return summarise(identity[0], counters, rows)
+        if "spool_id" not in about:
+            raise StorageError(f"the spool {path} has no identity.", "Start its agent: it sets a damaged spool aside.")
+        for item in _behind(path, Place(counters["tail_segment"], counters["tail_offset"])):
+            if item.sequence not in rows and table == "places":
+                rows[item.sequence] = item.size
+                counters[f"spooled:{item.share.name.lower()}"] += 1
+    return summarise(about["spool_id"], counters, sorted(rows.items()))
+
+
+def _behind(path: Path, tail: Place) -> Iterator[Waiting]:
+    """Yield the cases whose records stand behind the index's tail: a power cut took the index's last transactions."""
+    folder = path.with_name(path.name + "-segments")
+    for number in numbers(folder):
+        if number >= tail.segment:
+            try:
+                data = memoryview(segment_path(folder, number).read_bytes())
+            except FileNotFoundError:
+                continue  # given back meanwhile: nothing waited in it
+            for _, head in scan(data, tail.offset if number == tail.segment else 0):
+                if head.kind is RecordKind.CASE and head.is_whole:
+                    yield head.item
 
 
 def summarise(spool_id: bytes, counters: Counter[str], rows: Sequence[tuple[int, int]]) -> SpoolCounts:
@@ -70,7 +93,7 @@ def summarise(spool_id: bytes, counters: Counter[str], rows: Sequence[tuple[int,
         waiting_count=len(rows),
         waiting_bytes=sum(size for _, size in rows),
         waiting=_ranges(sequence for sequence, _ in rows),
-        counters={name: n for name, n in counters.items() if name != "next"},
+        counters={name: n for name, n in counters.items() if ":" in name},
     )
 
 

@@ -1,7 +1,7 @@
 """What waits in a spool and what gives way when it is full. Pure; the spool keeps it in step with its file.
 
 The capacity is divided: audit samples and hard cases each have a share of their own, so that neither can crowd out the other.
-(Control messages do not lie here: they are few, and only the latest of each counts.) When a share would overflow, what is worth
+(Control messages do not lie here: they are few, only the latest of each counts, and the disk keeps a reserve for the index and them.) When a share would overflow, what is worth
 least gives way, which may be the new item itself:
 1. A hard case is worth its value; of two equals the older one gives way.
 2. An audit sample is worth a random tag drawn from its sequence under a key, so that what remains is a uniform sample of all
@@ -75,6 +75,10 @@ class Shelf:
     def __contains__(self, sequence: object) -> bool:
         return sequence in self._all
 
+    def get(self, sequence: int) -> Waiting | None:
+        """Return an item, None when it is not here."""
+        return self._all.get(sequence)
+
     @property
     def size_bytes(self) -> int:
         """Payload bytes that wait."""
@@ -95,6 +99,17 @@ class Shelf:
         self._all[item.sequence] = part.items[item.sequence] = item
         part.used += item.size
         heapq.heappush(part.heap, (self._worth(item), item.sequence))
+
+    def fill(self, items: Iterable[Waiting]) -> None:
+        """Put many items on an empty shelf, as after a start."""
+        hard, audit = self._parts[Share.HARD], self._parts[Share.AUDIT]
+        for item in items:
+            part = audit if item.is_audit else hard
+            self._all[item.sequence] = part.items[item.sequence] = item
+            part.used += item.size
+            part.heap.append((self._worth(item) if item.is_audit else item.value, item.sequence))
+        for part in (hard, audit):
+            heapq.heapify(part.heap)
 
     def remove(self, sequences: Iterable[int]) -> list[Waiting]:
         """Take items off; returns those that were there."""

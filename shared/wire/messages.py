@@ -109,6 +109,8 @@ class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
     evicted: int = 0
     cases_sent: int = 0
     latency_ms_p50: float = 0.0
+    spool_in_memory: bool = False
+    """Whether new cases wait in memory only, since the device's disk cannot be written."""
 
 
 class UpdateReport(Message, frozen=True, kw_only=True, array_like=True):

@@ -76,6 +76,8 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The release its last word is about."""
     update_word: Name = ""
     """Its last word on a release: committed, fallen_back or refused."""
+    spool_in_memory: bool = False
+    """Whether its new cases wait in memory only, since its disk cannot be written."""
 
 
 class DriftState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
