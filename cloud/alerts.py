@@ -104,9 +104,8 @@ def _of_device(region: str, device: DeviceSummary, now: float) -> Iterator[Alert
         detail = f"Its spool was full: {device.evicted} cases were given up, the least valuable first; {device.spool_cases} still wait."
         yield _alert("spool-full", name, device.seen_at, severity, f"{name} has lost cases", detail)
 
-
     if device.spool_in_memory:
-        detail = "Its disk is full, read-only or failing. It goes on answering; what it cannot send yet waits in memory, and a crash would lose it."
+        detail = "Its disk is full, read-only or failing. It goes on answering; cases wait in memory, and a crash would lose them."
         yield _alert("spool-in-memory", name, device.seen_at, Severity.WARNING, f"{name} cannot write its disk", detail)
 
 

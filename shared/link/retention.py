@@ -1,8 +1,8 @@
 """What waits in a spool and what gives way when it is full. Pure; the spool keeps it in step with its file.
 
 The capacity is divided: audit samples and hard cases each have a share of their own, so that neither can crowd out the other.
-(Control messages do not lie here: they are few, only the latest of each counts, and the disk keeps a reserve for the index and them.) When a share would overflow, what is worth
-least gives way, which may be the new item itself:
+(Control messages do not lie here: they are few, only the latest of each counts, and a reserve on the disk is kept for the
+index and them.) When a share would overflow, what is worth least gives way, which may be the new item itself:
 1. A hard case is worth its value; of two equals the older one gives way.
 2. An audit sample is worth a random tag drawn from its sequence under a key, so that what remains is a uniform sample of all
    that ever came, neither older nor newer ones first.

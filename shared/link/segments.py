@@ -8,6 +8,7 @@ Rules, in order:
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -79,7 +80,7 @@ class Segments:
             _write_all(self._file, group)
             os.fdatasync(self._file)
         except OSError:
-            self._cut_off()
+            self._cut_off(self._file)
             raise
         places = []
         for record in records:
@@ -112,12 +113,9 @@ class Segments:
             os.close(self._file)
             self._file = None
 
-    def _cut_off(self) -> None:
-        assert self._file is not None
-        try:
-            os.ftruncate(self._file, self.end)
-        except OSError:
-            pass  # a scan passes over what is torn, and what is whole is the case it says it is
+    def _cut_off(self, file: int) -> None:
+        with contextlib.suppress(OSError):  # a scan passes over what is torn, and what is whole is the case it says it is
+            os.ftruncate(file, self.end)
         self.close()
 
     def _stop_reading(self) -> None:

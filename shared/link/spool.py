@@ -48,8 +48,11 @@ _NEVER_BY_ITSELF = (NotADirectoryError, FileExistsError, PermissionError)
 
 
 class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
-    """How the spool stands. `alarm` is empty, or says why cases wait in memory. `bytes_stored` are payloads made durable since the
-    start, `bytes_written` what that and all bookkeeping wrote to the flash, at most; `disk_bytes` are the segments'."""
+    """How the spool stands.
+
+    `alarm` is empty, or says why cases wait in memory. `disk_bytes` are the segments'. `bytes_stored` are payloads made durable since
+    the start, `bytes_written` what that and all bookkeeping wrote to the flash, at most.
+    """
 
     alarm: str
     memory_cases: int
@@ -241,9 +244,7 @@ class Spool:
         except (OSError, *DAMAGE):
             spool_id = random.SystemRandom().randbytes(SPOOL_ID_BYTES)
             nothing: list[Waiting] = []
-            return Found(
-                spool_id=spool_id, next=1, floor=1, counters=Counter(), items=nothing, again=nothing, missing=nothing, is_new=True
-            )
+            return Found(spool_id=spool_id, next=1, floor=1, counters=Counter(), items=nothing, again=nothing, missing=nothing, is_new=True)
         return msgspec.structs.replace(found, next=found.next + leap)
 
     def _settle_on_disk(self, missing: Sequence[Waiting], *, put: Sequence[Waiting]) -> None:

@@ -71,9 +71,9 @@ def _become_index(db: sqlite3.Connection, placed: list[tuple[Waiting, Place]], d
     db.execute("drop table cases")
     db.execute("update about set value = '2' where name = 'schema'")
     db.execute("commit")
-    db.execute("pragma wal_checkpoint(truncate)").fetchall()
     with contextlib.suppress(sqlite3.OperationalError):  # a disk too full for it: the pages are used again
         db.execute("vacuum")
+        db.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def _batches(db: sqlite3.Connection) -> Iterator[list[tuple[Waiting, bytes]]]:

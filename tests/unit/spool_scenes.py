@@ -1,6 +1,6 @@
 """Scenes of a spool on a disk of its own, each played by a process with a mount namespace of its own; nothing is left mounted.
 
-    unshare --mount python -m tests.unit.spool_scenes full_disk FOLDER
+unshare --mount python -m tests.unit.spool_scenes full_disk FOLDER
 """
 
 from __future__ import annotations
@@ -146,11 +146,13 @@ def reopen_and_compare(spool: Spool, folder: Path) -> None:
     again.stop()
 
 
+SCENES = {scene.__name__: scene for scene in (full_disk, drained_while_full, read_only_at_the_start, read_only_meanwhile)}
+
+
 def main() -> None:
     """Play one scene."""
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: ends with the test
-    scenes = {scene.__name__: scene for scene in (full_disk, drained_while_full, read_only_at_the_start, read_only_meanwhile)}
-    scenes[sys.argv[1]](Path(sys.argv[2]))
+    SCENES[sys.argv[1]](Path(sys.argv[2]))
 
 
 if __name__ == "__main__":
