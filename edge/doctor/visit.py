@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from edge.doctor.observations import Address, Visited
 from edge.doctor.probes import timeless
-from edge.uplink import make_handshake
+from edge.uplink import UplinkSettings, make_handshake
 from shared.clock import Clock, monotonic
 from shared.errors import ProtocolError, TerraceError
 from shared.identity.store import Identity
@@ -47,7 +47,7 @@ class Visit:
         self._key = key
         self._wall = wall
         self._patience_s = patience_s
-        self._handshake: Handshake = make_handshake(identity, suite)
+        self._handshake: Handshake = make_handshake(identity, UplinkSettings(host=address.host, port=address.port, suite=suite))
         self._arrivals: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._states: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[None] = queue.SimpleQueue()
