@@ -102,8 +102,8 @@ class Examination:
 
     def _visit(self) -> Visited:
         key = self._ask_relay().key
-        suite, clock = self._settings.link.suite, self._region_clock
-        return Visit(self._broker, self._identity, suite=suite, key=key, wall=clock, patience_s=self._patience_s).make()
+        link, clock = self._settings.link, self._region_clock
+        return Visit(self._broker, self._identity, link=link, key=key, wall=clock, patience_s=self._patience_s).make()
 
     def _region_clock(self) -> float:
         """Return the time as the region has it, where that is known, else ours."""

@@ -10,11 +10,12 @@ import os
 import queue
 from typing import TypeVar
 
+from edge.config import LinkSettings
 from edge.doctor.observations import Address, Visited
 from edge.doctor.probes import timeless
-from edge.uplink import UplinkSettings, make_handshake
 from shared.clock import Clock, monotonic
 from shared.errors import ProtocolError, TerraceError
+from shared.identity.chain import verify_chain
 from shared.identity.store import Identity
 from shared.identity.tls import peer_of_connection
 from shared.link.downlink import Downlink
@@ -23,6 +24,7 @@ from shared.link.mqtt import MqttClient
 from shared.wire import topics
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.epoch import SPOOL_ID_BYTES
+from shared.wire.messages import SCHEMA, Terms
 
 ANSWER_S, SEND_S = 7.0, 3.0
 """Deadlines: the region's answer (it takes one opening in 5 s, and the agent may have sent one just before); sending `PIECES` pieces."""
@@ -36,18 +38,27 @@ class Visit:
     Args:
         address: the broker's.
         identity: the device's.
-        suite: cipher suite, as the agent would use it.
+        link: [link] of edge.toml: the suite and padding the agent would use.
         key: the announcement as the relay gave it, empty for none.
         wall: Unix seconds, by the region's clock where it is known.
         patience_s: how long the connection and the retained key are waited for.
     """
 
-    def __init__(self, address: Address, identity: Identity, *, suite: int, key: bytes, wall: Clock, patience_s: float) -> None:
+    def __init__(self, address: Address, identity: Identity, *, link: LinkSettings, key: bytes, wall: Clock, patience_s: float) -> None:
         self._device = identity.peer.common_name
         self._key = key
         self._wall = wall
         self._patience_s = patience_s
-        self._handshake: Handshake = make_handshake(identity, UplinkSettings(host=address.host, port=address.port, suite=suite))
+        self._handshake = Handshake(
+            device=self._device,
+            region=identity.peer.region,
+            suite=link.suite,
+            terms=Terms(schema=SCHEMA, is_padded=link.padding),
+            chain=identity.chain,
+            signer=identity.sign,
+            verify=lambda chain: verify_chain(chain, anchors=identity.anchors, tier="region", now=wall()),
+            random=os.urandom,
+        )
         self._arrivals: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._states: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._acknowledged: queue.SimpleQueue[None] = queue.SimpleQueue()
