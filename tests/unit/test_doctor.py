@@ -120,16 +120,16 @@ def test_a_certificate_for_another_name(place: Place) -> None:
 
 
 def test_an_expired_certificate_of_the_region(place: Place, tmp_path: Path) -> None:
-    old = Identity.load(aged(place, 100).issue_region("region-1", "old", ["127.0.0.1"], destination=tmp_path / "old"))
+    old = Identity.load(aged(place, 100.5).issue_region("region-1", "old", ["127.0.0.1"], destination=tmp_path / "old"))
     with listening(tls_server(old.certificate_path, old.key_path)) as port:
         found = place.examine(port=port)
     assert "the region's certificate (old.region-1) expired 10 days" in found["certificate"].found
 
 
 def test_an_expired_certificate_of_the_device(place: Place, tmp_path: Path) -> None:
-    old = Identity.load(aged(place, 31).issue_device("region-1", "edge-old", destination=tmp_path / "old"))
+    old = Identity.load(aged(place, 31.5).issue_device("region-1", "edge-old", destination=tmp_path / "old"))
     found = place.examine(identity=old)
-    assert "this device's certificate expired 1 day ago" in found["certificate"].found
+    assert "this device's certificate expired 1 day" in found["certificate"].found
     assert found["clock"].outcome is Outcome.UNKNOWN  # the relay refuses it before it tells the time
     assert exit_code(list(found.values())) == 12
 
