@@ -21,13 +21,12 @@ from cloud.fleet import Fleet
 from cloud.main import serve_cloud, token_path
 from cloud.people import describe
 from cloud.registry import Registry
-from cloud.rollout_cli import owner
 from cloud.setup import initialise
 from cloud.tables import open_registry
 from shared import log
 from shared.access import TokenStore
 from shared.account_cli import Desk, account_app
-from shared.audit import AuditLog
+from shared.audit import AuditLog, owner
 from shared.clock import wall
 from shared.identity.denied import Entry, read_revoked, write_revoked
 from shared.identity.names import check_label

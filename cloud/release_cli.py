@@ -16,9 +16,8 @@ from cloud.configfile import read
 from cloud.publish import Repository
 from cloud.registry import Registry
 from cloud.rollout_book import RolloutBook
-from cloud.rollout_cli import owner
 from cloud.tables import open_registry
-from shared.audit import AuditLog
+from shared.audit import AuditLog, owner
 from shared.errors import FederationError, InputError, TrustError
 from shared.release.card import target_path
 from shared.release.desired import Desired

@@ -5,7 +5,6 @@ Works on the state folder of this machine, as its owner, whether or not the daem
 
 from __future__ import annotations
 
-import getpass
 import json
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from cloud.rollout_record import Rollout, describe
 from cloud.rollout_states import Event
 from cloud.rollouts import FAMILY, Rollouts
 from cloud.tables import open_registry
-from shared.audit import AuditLog
+from shared.audit import AuditLog, owner
 
 app = typer.Typer(no_args_is_help=True, help="Rollouts: a release reaches a few devices first, then all, or is taken back.")
 Config = Annotated[Path, typer.Option("--config", help="The cloud's configuration file.", show_default=True)]
@@ -117,11 +116,6 @@ def _open(path: Path) -> Iterator[tuple[RolloutBook, Rollouts]]:
         yield book, Rollouts(settings, book=book, fleet=Fleet(database), repository=repository, audit=AuditLog(settings.audit_path))
     finally:
         database.stop()
-
-
-def owner() -> str:
-    """Return whom the audit log names for a command on this machine."""
-    return f"{getpass.getuser()} on this machine"
 
 
 def _say(item: Rollout, book: RolloutBook, *, as_json: bool) -> None:

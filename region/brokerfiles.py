@@ -1,4 +1,8 @@
-"""The text of a mosquitto's files: mosquitto.conf and the two access lists, made from the settings and the topic table. Pure."""
+"""The text of a mosquitto's files: mosquitto.conf and the two access lists, made from the settings and the topic table. Pure.
+
+A device's client id is its certificate's name, whatever it says. The region's own workers choose theirs: a worker that connects with a
+device's id takes over, and so closes, that device's connection (kicker).
+"""
 
 from __future__ import annotations
 
@@ -30,10 +34,10 @@ def configuration(settings: BrokerSettings, *, folder: Path, has_crl: bool, user
         "tls_version tlsv1.3",
         "require_certificate true",
         "use_identity_as_username true",
-        "use_username_as_clientid true",
         "allow_anonymous false",
     ]
     devices = [f"cafile {folder / EDGE_ANCHOR}", f"acl_file {folder / DEVICES}", f"max_connections {settings.max_connections}"]
+    devices += ["use_username_as_clientid true"]
     devices += [f"crlfile {folder / CRL}"] if has_crl else []
     lines = _limits(settings, user)
     for port in settings.device_ports:

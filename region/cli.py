@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from region import broker_cli, label_cli, worker_cli
+from region import broker_cli, label_cli, quarantine_cli, worker_cli
 from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
@@ -19,6 +19,7 @@ from region.recount import recount
 from region.vault import Vault
 from shared import log
 from shared.account_cli import Desk, account_app
+from shared.audit import AuditLog, owner
 from shared.config import load
 from shared.errors import ConfigurationError, LinkError
 from shared.identity.denied import Entry, read_revoked, write_revoked
@@ -28,6 +29,7 @@ from shared.wire import topics
 app = typer.Typer(no_args_is_help=True, help="Serve a region: broker, expert, vault, training, relay.")
 label_cli.add_to(app)
 broker_cli.add_to(app)
+app.add_typer(quarantine_cli.app, name="quarantine")
 app.add_typer(account_app(lambda config: _desk(load(config, RegionSettings))), name="account")
 app.add_typer(worker_cli.app, name="worker")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The region's configuration file, region.toml.")]
@@ -107,6 +109,7 @@ def revoke(
     else:
         entries[device] = Entry(at=time.time(), reason=reason)
     write_revoked(settings.revoked_path, entries)
+    AuditLog(settings.audit_path).append(owner(), "device.believed" if undo else "device.revoked", device, {"reason": reason[:500]})
     is_active = _wait_for_revocation(settings.status_path, device, is_revoked=not undo)
     if as_json:
         _print({"device": device, "revoked": not undo, "active": is_active})

@@ -175,6 +175,21 @@ class DriftSettings(Section, frozen=True, kw_only=True):
     """Share of frames that devices are asked to draw for audit during an alarm; each obeys up to its own limit."""
 
 
+class LimitSettings(Section, frozen=True, kw_only=True):
+    """How much one device may send. One that obeys credit is slowed down; one that does not is dropped, and then kept out for a while."""
+
+    messages_per_s: float = 5000.0
+    """Messages per second, averaged over two seconds."""
+    bytes_per_s: float = 100_000_000.0
+    """Bytes per second, averaged over two seconds."""
+    refused_per_s: float = 100.0
+    """Messages that are not believed, per second, beyond the first few thousand."""
+    patience_s: float = 3.0
+    """A device that is ahead of a limit by so many seconds' worth of it, beyond what credit explains, is kept out."""
+    quarantine_s: float = 900.0
+    """For how long, unless `terrace region quarantine release` ends it."""
+
+
 class RegionSettings(Section, frozen=True, kw_only=True):
     """All of region.toml. `state` is the folder of everything the region keeps."""
 
@@ -195,6 +210,7 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     expert: ExpertSettings = ExpertSettings()
     training: TrainingSettings = TrainingSettings()
     drift: DriftSettings = DriftSettings()
+    limits: LimitSettings = LimitSettings()
 
     @property
     def vault_path(self) -> Path:
@@ -230,6 +246,11 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     def workers_path(self) -> Path:
         """The list of intake workers that run beside the daemon."""
         return self.state / "workers.json"
+
+    @property
+    def quarantine_path(self) -> Path:
+        """The folder of devices that are kept out for a while."""
+        return self.state / "quarantine"
 
     @property
     def revoked_path(self) -> Path:

@@ -3,14 +3,14 @@
 Rules, in order:
 1. What is waiting is one batch (up to `LARGEST_BATCH`), one transaction, one receipt per device and spool.
 2. No receipt without a commit. When the vault cannot be written, cases are dropped and counted; the devices send them again.
-3. Credit follows what has been seen, receipt or not, so that a device is never stuck behind dropped messages.
+3. Credit follows what has been seen, receipt or not, so that a device is never stuck behind dropped messages. A device over its limits
+   gets none until it is within them again (guard).
 4. Only new cases go to the expert.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -20,6 +20,8 @@ from region.cases import Incoming, Stored
 from region.epochs import EpochStore
 from region.figures import Figures
 from region.fleet import Fleet
+from region.guard import Guard
+from region.letters import Letter, Letters
 from region.liveepoch import CREDIT_WINDOW, LiveEpoch
 from region.reception import DropError, Heard, OpenedEpoch, Reception
 from region.replies import Replies
@@ -27,21 +29,14 @@ from region.settlement import Arrival, Ranges, settle
 from region.vault import Vault
 from shared import clock, log
 from shared.errors import StorageError
+from shared.wire import topics
 from shared.wire.messages import Kind, Receipt, Telemetry, UpdateReport
-from shared.wire.topics import shard_of
 
 LARGEST_BATCH = 64
 LONGEST_QUEUE = 4096
+SLOWED_S = 0.1
+"""How often a device that is slowed down is looked at again."""
 EPOCH_OPENED, STORE_FAILED, MESSAGE_DROPPED = "epoch_opened", "vault_store_failed", "message_dropped"
-
-
-class Letter(msgspec.Struct, frozen=True):
-    """A message as it came off the broker; `now` monotonic, `at` Unix seconds."""
-
-    topic: str
-    payload: bytes
-    now: float
-    at: float
 
 
 class Handover(msgspec.Struct, frozen=True):
@@ -62,6 +57,7 @@ class IntakeWorker:
         replies: says things to devices.
         fleet: remembers telemetry and reports.
         figures: counts.
+        guard: knows each device's limits.
         submit: hands new cases to the expert.
         deadline_s: how old a live case may be when its answer comes.
     """
@@ -76,14 +72,17 @@ class IntakeWorker:
         replies: Replies,
         fleet: Fleet,
         figures: Figures,
+        guard: Guard,
         submit: Callable[[Iterable[Job]], None],
         deadline_s: float,
     ) -> None:
         self._reception, self._vault, self._epochs = reception, vault, epochs
         self._replies, self._fleet, self._figures = replies, fleet, figures
+        self._guard = guard
         self._submit = submit
         self._deadline_s = deadline_s
-        self._letters: deque[Letter | Handover] = deque()
+        self._letters: Letters[Handover] = Letters(LONGEST_QUEUE)
+        self._slowed: dict[str, LiveEpoch] = {}
         self._waiting = threading.Event()
         self._stopping = False
         self._is_storing = True
@@ -108,43 +107,38 @@ class IntakeWorker:
     def deliver(self, topic: str, payload: bytes) -> None:
         """Queue a message; for the MQTT thread."""
         self._figures.messages += 1
-        if len(self._letters) >= LONGEST_QUEUE:
+        device, now = topics.sender(topic), clock.monotonic()
+        if reason := self._guard.admits(device, len(payload), now=now):
+            self._figures.drop(reason)
+        elif self._letters.put(Letter(topic, payload, device, now, clock.wall())):
+            self._waiting.set()
+        else:
             self._figures.drop("intake_full")
-            return
-        self._letters.append(Letter(topic, payload, clock.monotonic(), clock.wall()))
-        self._waiting.set()
 
     def own(self, shards: frozenset[int]) -> None:
         """Serve these shards and no others; returns when what came before is stored and the epochs of new ones are known."""
         handover = Handover(shards, threading.Event())
-        self._letters.append(handover)
+        self._letters.put_word(handover)
         self._waiting.set()
         while not handover.done.wait(1.0) and self._thread.is_alive():
             continue
 
     def _run(self) -> None:
         while not self._stopping:
-            self._waiting.wait()
+            self._waiting.wait(SLOWED_S if self._slowed else None)
             self._waiting.clear()
             while self._letters and not self._stopping:
-                first = self._letters[0]
-                if isinstance(first, Handover):
-                    self._letters.popleft()
-                    self._own(first)
+                if (handover := self._letters.word()) is not None:
+                    self._own(handover)
                 else:
-                    self._work(self._batch())
-
-    def _batch(self) -> list[Letter]:
-        batch: list[Letter] = []
-        while self._letters and len(batch) < LARGEST_BATCH and isinstance(letter := self._letters[0], Letter):
-            batch.append(letter)
-            self._letters.popleft()
-        return batch
+                    self._work(self._letters.take(LARGEST_BATCH))
+            for epoch in list(self._slowed.values()):
+                self._give_credit(epoch)
 
     def _own(self, handover: Handover) -> None:
         fresh = self._reception.own(handover.shards)
         try:
-            stored = [one for one in self._epochs.load(now=clock.wall()) if shard_of(one.device) in fresh] if fresh else []
+            stored = [one for one in self._epochs.load(now=clock.wall()) if topics.shard_of(one.device) in fresh] if fresh else []
             for epoch in {one.device: one for one in stored if self._reception.restore(one)}.values():
                 self._replies.restore(epoch)  # under the newest one of each
         except StorageError as error:
@@ -157,7 +151,7 @@ class IntakeWorker:
             try:
                 taken = self._reception.take(letter.topic, letter.payload, now=letter.now, at=letter.at)
             except DropError as drop:
-                self._drop(drop)
+                self._drop(drop, letter)
                 continue
             if isinstance(taken, OpenedEpoch):
                 self._open(taken, letter)
@@ -166,8 +160,9 @@ class IntakeWorker:
         if heard:
             self._store(heard)
 
-    def _drop(self, drop: DropError) -> None:
+    def _drop(self, drop: DropError, letter: Letter) -> None:
         self._figures.drop(drop.reason)
+        self._guard.refused(letter.device, drop.reason, now=letter.now)
         self._logger.debug(MESSAGE_DROPPED, reason=drop.reason, message=drop.message)
         if drop.hint:
             self._replies.hint(drop.device, drop.hint)
@@ -212,8 +207,9 @@ class IntakeWorker:
         settled = settle(items, stored, deadline_s=self._deadline_s)
         self._figures.cases_new += len(settled.jobs)
         self._figures.cases_duplicate += settled.duplicates
-        for reason in settled.refused:
+        for device, reason in settled.refused:
             self._figures.drop(reason)
+            self._guard.refused(device, reason, now=clock.monotonic())
         for (device, spool), ranges in settled.receipts.items():
             self._receipt(device, spool, ranges)
         if settled.jobs:
@@ -223,9 +219,10 @@ class IntakeWorker:
         epoch = self._reception.newest(device)
         if epoch is None:
             return  # the device has just opened others; it sends the case again
-        message = Receipt(vault_id=self._vault.vault_id, spool_id=spool, ranges=ranges, credit=max(0, epoch.credit))
+        credit = max(0, epoch.credit_given if self._is_slowed(epoch) else epoch.credit)
+        message = Receipt(vault_id=self._vault.vault_id, spool_id=spool, ranges=ranges, credit=credit)
         if self._replies.send(device, Kind.RECEIPT, message):
-            epoch.credit_given = epoch.credit
+            epoch.credit_given = credit
 
     def _note(self, letter: Letter, one: Heard) -> None:
         self._fleet.heard(one.device, now=letter.at, size=len(letter.payload))
@@ -236,7 +233,18 @@ class IntakeWorker:
             elif isinstance(message, UpdateReport):
                 self._fleet.report(one.device, message)
 
+    def _is_slowed(self, epoch: LiveEpoch) -> bool:
+        """Whether the device gets no credit for now; then it is looked at again soon."""
+        is_slowed = self._guard.is_slowed(epoch.device, now=clock.monotonic())
+        if is_slowed:
+            self._slowed[epoch.device] = epoch
+        else:
+            self._slowed.pop(epoch.device, None)
+        return is_slowed
+
     def _give_credit(self, epoch: LiveEpoch) -> None:
+        if self._is_slowed(epoch):
+            return
         if self._reception.newest(epoch.device) is epoch and self._replies.credit(epoch.device, epoch.credit):
             epoch.credit_given = epoch.credit
 

@@ -13,6 +13,7 @@ import msgspec
 
 from region.config import RegionSettings
 from region.intake import IntakeWorker
+from region.kicker import Kicker
 from region.reception import Reception
 from region.revocation import RevocationList
 from shared import clock
@@ -38,6 +39,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         replies: says things to devices.
         fleet: remembers what devices say of themselves, or passes it on.
         figures: counts.
+        guard: knows each device's limits.
         submit: hands new cases to the expert, or passes them on.
     """
 
@@ -50,6 +52,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     replies: Any
     fleet: Any
     figures: Any
+    guard: Any
     submit: Any
 
 
@@ -99,6 +102,14 @@ def admit(chain: Sequence[bytes], settings: RegionSettings, server: Identity) ->
     return peer
 
 
+def kicker(identity: Identity, settings: RegionSettings, server: Identity) -> Kicker:
+    """Return what closes devices' connections at the broker, with a worker's certificate."""
+    host, port = settings.broker.workers_at
+    own = server.peer.common_name
+    context = client_context(identity, server_tier="region")
+    return Kicker(host=host, port=port, context=context, expect_peer=lambda connection: _expect_broker(connection, settings, own))
+
+
 def _worker(name: str, around: Surroundings) -> IntakeWorker:
     reception = Reception(
         region=around.settings.name,
@@ -116,6 +127,7 @@ def _worker(name: str, around: Surroundings) -> IntakeWorker:
         replies=around.replies,
         fleet=around.fleet,
         figures=around.figures,
+        guard=around.guard,
         submit=around.submit,
         deadline_s=around.settings.expert.deadline_s,
     )

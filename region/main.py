@@ -22,14 +22,16 @@ from region.external import AnyBroker, ExternalBroker
 from region.figures import Figures
 from region.fleet import Fleet
 from region.gateway import machines_app
+from region.guard import Guard
 from region.identities import identities
-from region.intakeparts import Intake, Surroundings, admit
+from region.intakeparts import Intake, Surroundings, admit, kicker
 from region.keys import KeyRing
 from region.models import RegionModels
 from region.ops import ops_app
 from region.outlet import Outlet
 from region.peopleparts import people_parts
 from region.pool import IntakePool
+from region.quarantine import Quarantine
 from region.relay import Relay
 from region.replies import Replies
 from region.report import Report
@@ -39,6 +41,7 @@ from region.vault import Vault
 from region.watch import rules_of
 from region.worker import ExpertWorker
 from shared import lifecycle, log
+from shared.audit import AuditLog
 from shared.child import Child
 from shared.errors import IdentityError, TerraceError
 from shared.identity.names import Peer
@@ -69,7 +72,9 @@ class Region:
         self.vault = Vault(settings.vault_path)
         self.agreement = Agreement(self.vault.database, rules_of(settings.drift))
         self.figures, self.fleet = Figures(), Fleet()
-        self.revocations = RevocationList(settings.revoked_path, self.identity)
+        quarantine = Quarantine(settings.quarantine_path)
+        self.revocations = RevocationList(settings.revoked_path, self.identity, quarantine)
+        self.guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
         identity = self.identity
         self.keys = KeyRing(self.vault, region=settings.name, sign=identity.sign, chain=identity.chain, kem=settings.keys.kem)
         self.epochs = EpochStore(self.vault)
@@ -221,6 +226,7 @@ class Region:
             replies=self.replies,
             fleet=self.fleet,
             figures=self.figures,
+            guard=self.guard,
             submit=self.expert.submit,
         )
 
@@ -263,7 +269,9 @@ class Region:
             limits=self.settings.vault,
             keys=self.keys,
             revocations=self.revocations,
+            guard=self.guard,
             broker=self.broker,
+            kicker=kicker(self.worker_identities[0], self.settings, self.identity),
             replies=self.replies,
             outlet=self.outlet,
             agreement=self.agreement,

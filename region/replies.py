@@ -35,6 +35,7 @@ class Replies:
         self._publish = publish
         self._figures = figures
         self._sealers: dict[str, tuple[int, Sealer]] = {}
+        self._denied: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
     def adopt(self, device: str, keys: EpochKeys, *, epoch_id: int, suite: int, terms: Terms = OLDEST) -> None:
@@ -49,13 +50,14 @@ class Replies:
         """Speak to a device under an epoch that was opened earlier, or with another process of this region."""
         self.adopt(epoch.device, EpochKeys.from_prk(epoch.prk), epoch_id=epoch.epoch_id, suite=epoch.suite, terms=epoch.terms)
 
-    def forget(self, device: str) -> None:
-        """Say nothing more to this device (it is revoked)."""
-        with self._lock:
-            self._sealers.pop(device, None)
+    def deny(self, devices: frozenset[str]) -> None:
+        """Say nothing to these devices and nobody else (they are revoked, or kept out)."""
+        self._denied = devices
 
     def send(self, device: str, kind: Kind, message: Message) -> bool:
-        """Seal and publish one message; returns False when the device has no epoch or the broker cannot be reached."""
+        """Seal and publish one message; returns False when the device has no epoch or is denied, or the broker cannot be reached."""
+        if device in self._denied:
+            return False
         codec, coded = compression.compress(kind, encode(message))
         parts = chunks.split(coded)
         with self._lock:
@@ -81,4 +83,4 @@ class Replies:
 
     def hint(self, device: str, about: str) -> bool:
         """Tell a device, unauthenticated, that its `epoch` or `key` is unknown here."""
-        return self._publish(topics.down(device, "hint"), about.encode())
+        return device not in self._denied and self._publish(topics.down(device, "hint"), about.encode())

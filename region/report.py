@@ -86,6 +86,7 @@ class Report:
             "dropped": dict(figures.dropped),
             **self._agreed(),
             "revoked": sorted(self._revocations.names),
+            "quarantined": {name: msgspec.to_builtins(entry) for name, entry in self._revocations.quarantined.items()},
             "revocation_list_days_left": _days_until(self._revocations.lists.next_update),
             "certificate_days_left": _days_until(self._certificate_ends),
             "broker_restarts": self._broker.restarts,

@@ -1,7 +1,7 @@
 """Who is not listened to any more: devices revoked here by name, and certificates on the device authority's lists.
 
-The names stand in `<state>/revoked.json`, written by `terrace region revoke`, read again by the daemon when it changes. The lists
-(`devices.crl.pem` in the identity folder) come from provisioning.
+The names stand in `<state>/revoked.json`, written by `terrace region revoke`, and in the quarantine, written by the guard; both are read
+again when they change. The lists (`devices.crl.pem` in the identity folder) come from provisioning.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from region.quarantine import Quarantine, Quarantined
 from shared import log
 from shared.errors import IdentityError, StorageError
 from shared.identity.crl import Revocations
@@ -25,11 +26,14 @@ class RevocationList:
     Args:
         path: revoked.json.
         identity: the region's, in whose folder the lists lie.
+        quarantine: devices kept out for a while; None where there is none.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, quarantine: Quarantine | None = None) -> None:
         self._path = path
         self._identity = identity
+        self._quarantine = quarantine
+        self._quarantined: dict[str, Quarantined] = {}
         self._seen: tuple[float, ...] = ()
         self._names: frozenset[str] = frozenset()
         self._lists = Revocations()
@@ -42,6 +46,16 @@ class RevocationList:
         return self._names
 
     @property
+    def quarantined(self) -> dict[str, Quarantined]:
+        """Devices kept out for a while, by name."""
+        return self._quarantined
+
+    @property
+    def denied(self) -> frozenset[str]:
+        """Everybody who is not listened to: revoked by name or kept out for a while."""
+        return self._names | self._quarantined.keys()
+
+    @property
     def lists(self) -> Revocations:
         """The certificate revocation lists."""
         return self._lists
@@ -52,8 +66,8 @@ class RevocationList:
         return self._pem
 
     def denies(self, device: str) -> bool:
-        """Whether a device was revoked by name."""
-        return device in self._names
+        """Whether a device was revoked by name, or is kept out for a while."""
+        return device in self._names or device in self._quarantined
 
     def covers(self, issuer: str, serial: str) -> bool:
         """Whether a certificate is on a revocation list."""
@@ -62,9 +76,11 @@ class RevocationList:
     def refresh(self) -> bool:
         """Read again what changed on disk; returns whether anything did. A damaged list leaves the last good one in force."""
         seen = tuple(path.stat().st_mtime if path.exists() else 0.0 for path in (self._path, self._identity.crl_path))
+        seen += (self._quarantine.stamp if self._quarantine else 0,)
         if seen == self._seen:
             return False
-        is_first, self._seen, before = not self._seen, seen, self._names
+        is_first, self._seen, before = not self._seen, seen, self.denied
+        self._quarantined = self._quarantine.read() if self._quarantine else {}
         try:
             self._names = frozenset(read_revoked(self._path))
             pem = self._identity.revocation_lists()
@@ -73,7 +89,7 @@ class RevocationList:
             if is_first:
                 raise
             self._logger.warning(LISTS_UNREADABLE, error=str(error))
-            return self._names != before  # a damaged list does not hold up a device that was revoked by name
+            return self.denied != before  # a damaged list does not hold up a device that was revoked by name
         if self._lists.next_update - time.time() < DUE_SOON_S:
             self._logger.warning(LISTS_DUE, next_update=self._lists.next_update)
         self._logger.info(LISTS_CHANGED, devices=len(self._names), certificates=len(self._lists.entries))

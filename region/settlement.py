@@ -23,12 +23,12 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do: `receipts` by (device, spool), `jobs` for the expert; and why cases were refused."""
+    """What to do: `receipts` by (device, spool), `jobs` for the expert; and whose cases were refused, and why."""
 
     receipts: dict[tuple[str, bytes], Ranges]
     jobs: list[Job]
     duplicates: int
-    refused: list[str]
+    refused: list[tuple[str, str]]
 
 
 def settle(arrivals: Sequence[Arrival], stored: Sequence[Stored], *, deadline_s: float) -> Settled:
@@ -48,7 +48,7 @@ def settle(arrivals: Sequence[Arrival], stored: Sequence[Stored], *, deadline_s:
         receipts={key: ranges_of(sequences) for key, sequences in kept.items()},
         jobs=[_job(arrival, result.id, deadline_s) for arrival, result in pairs if result.outcome is Outcome.NEW],
         duplicates=sum(result.outcome is Outcome.DUPLICATE for result in stored),
-        refused=[result.outcome.value for result in stored if result.outcome in {Outcome.CONFLICT, Outcome.OLD}],
+        refused=[(one.case.device, result.outcome.value) for one, result in pairs if result.outcome in {Outcome.CONFLICT, Outcome.OLD}],
     )
 
 

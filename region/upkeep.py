@@ -1,4 +1,4 @@
-"""What a region does every second: revocations and keys read again, the vault kept within its bounds, devices told of an alarm."""
+"""What a region does every second: devices denied, keys renewed, the vault kept within its bounds, devices told of an alarm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from region.agreement import Agreement
 from region.config import VaultSettings
 from region.external import AnyBroker
 from region.fleet import Fleet
+from region.guard import Guard
 from region.keys import KeyRing
+from region.kicker import Kicker
 from region.orders import AUDIT_SHARE, Orders
 from region.outlet import Outlet
 from region.replies import Replies
@@ -29,6 +31,8 @@ class Upkeep:
         limits: capacity and age.
         keys: refreshed; a new announcement is published.
         revocations: read again; the broker and the replies are told.
+        guard: quarantines flooders, writes down what was refused.
+        kicker: closes the connections of devices that are not listened to any more.
         broker: gets the access list and reads its files again.
         replies: fall silent towards revoked devices.
         outlet: announces keys.
@@ -44,6 +48,8 @@ class Upkeep:
         limits: VaultSettings,
         keys: KeyRing,
         revocations: RevocationList,
+        guard: Guard,
+        kicker: Kicker,
         broker: AnyBroker,
         replies: Replies,
         outlet: Outlet,
@@ -53,6 +59,8 @@ class Upkeep:
     ) -> None:
         self._vault, self._limits = vault, limits
         self._keys, self._revocations = keys, revocations
+        self._guard, self._kicker = guard, kicker
+        self._denied: frozenset[str] = frozenset()
         self._broker, self._replies, self._outlet = broker, replies, outlet
         self._agreement, self._fleet, self._alarm_share = agreement, fleet, alarm_share
         self._orders = Orders()
@@ -74,10 +82,8 @@ class Upkeep:
         Raises:
             TerraceError: of the first duty that failed.
         """
-        if self._revocations.refresh():
-            for device in self._revocations.names:
-                self._replies.forget(device)
-            self._broker.revoke(self._revocations.names, crl=self._revocations.pem)
+        self._deny()
+        self._guard.once(now=clock.monotonic(), at=clock.wall())
         self._broker.renew()
         if self._keys.refresh(clock.wall()):
             self._outlet.announce_key()
@@ -89,6 +95,18 @@ class Upkeep:
             now=clock.wall(),
         )
         self._give_orders(clock.wall())
+
+    def _deny(self) -> None:
+        """Let broker and replies know who is not listened to, and close the connections of those who are new among them."""
+        if self._revocations.refresh():
+            denied = self._revocations.denied
+            self._replies.deny(denied)
+            self._broker.revoke(denied, crl=self._revocations.pem)
+            if self._broker.is_up:
+                self._kicker.also(denied - self._denied)
+            self._denied = denied
+        if self._broker.is_up:
+            self._kicker.once(self._revocations.quarantined, now=clock.monotonic())
 
     def _give_orders(self, now: float) -> None:
         argument = f"{self._alarm_share:g}" if self._agreement.watch().alarm else ""

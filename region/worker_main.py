@@ -15,15 +15,18 @@ from region.config import RegionSettings
 from region.daemonline import DaemonLine
 from region.epochs import EpochStore
 from region.figures import Figures
+from region.guard import Guard
 from region.intakeparts import Intake, Surroundings
 from region.keys import KeyRing
 from region.newsdesk import NewsDesk
 from region.outlet import Outlet
+from region.quarantine import Quarantine
 from region.replies import Replies
 from region.revocation import RevocationList
 from region.vault import Vault
 from region.workernews import News
 from shared import clock, lifecycle, log
+from shared.audit import AuditLog
 from shared.config import load
 from shared.errors import TerraceError
 from shared.identity.store import Identity
@@ -67,7 +70,9 @@ class WorkerProcess:
         self._desk = NewsDesk(self._figures)
         self._vault = Vault(settings.vault_path, joins=True)
         self._keys = KeyRing(self._vault, region=settings.name, sign=self._server.sign, chain=self._server.chain)
-        self._revocations = RevocationList(settings.revoked_path, self._server)
+        quarantine = Quarantine(settings.quarantine_path)
+        self._revocations = RevocationList(settings.revoked_path, self._server, quarantine)
+        self._guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
         outlet = Outlet(lambda: b"")  # what is said to all is the daemon's to say
         self._replies = Replies(outlet.publish, self._figures)
         self._intake = Intake(self._identity, self._around())
@@ -97,15 +102,16 @@ class WorkerProcess:
             replies=self._replies,
             fleet=self._desk,
             figures=self._figures,
+            guard=self._guard,
             submit=self._desk.submit,
         )
 
     def _refresh(self) -> None:
-        """Read revocations and keys again; the daemon alone changes them."""
+        """Read revocations and keys again, which the daemon alone changes; keep out flooders."""
         if self._revocations.refresh():
-            for device in self._revocations.names:
-                self._replies.forget(device)
+            self._replies.deny(self._revocations.denied)
         self._keys.read()
+        self._guard.once(now=clock.monotonic(), at=clock.wall())
 
     def _news(self) -> News:
         return self._desk.take(held_bytes=self._vault.held_bytes, is_storing=self._intake.worker.is_storing)

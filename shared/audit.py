@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+import getpass
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -128,6 +129,11 @@ class AuditLog:
                 connection.close()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the audit log {self._path} cannot be used: {error}.", "Free space on its disk; do not edit it.") from error
+
+
+def owner() -> str:
+    """Return whom the log names for a command on this machine."""
+    return f"{getpass.getuser()} on this machine"
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

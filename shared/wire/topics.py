@@ -69,6 +69,17 @@ def worker_filters(shards: range | tuple[int, ...]) -> list[str]:
     return [f"t/+/up/{shard:02d}/+" for shard in shards] if len(shards) < SHARDS else ["t/+/up/+/+"]
 
 
+def is_device(name: str) -> bool:
+    """Tell whether a text is a device's name, `<name>.<region>`."""
+    return _DEVICE.fullmatch(name) is not None
+
+
+def sender(topic: str) -> str:
+    """Return whom the broker let write to a topic, for whatever stands behind the name; "" when no device may."""
+    name = topic[2:].split("/", 1)[0] if topic.startswith("t/") else ""
+    return name if is_device(name) else ""
+
+
 def parse_up(topic: str) -> UpTopic:
     """Parse the topic of a message from a device.
 

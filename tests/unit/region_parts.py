@@ -10,17 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from region.batcher import Backlog
+from region.config import LimitSettings
 from region.decoder import Decoder
 from region.epochs import EpochStore
 from region.experts.onnx import OnnxExpert
 from region.figures import Figures
 from region.fleet import Fleet
+from region.guard import Guard
 from region.intake import IntakeWorker
 from region.keys import KeyRing
+from region.quarantine import Quarantine
 from region.reception import Reception
 from region.replies import Replies
 from region.vault import Vault
 from region.worker import ExpertWorker
+from shared.audit import AuditLog
 from shared.identity.chain import verify_chain
 from shared.identity.store import Identity
 from shared.release.card import Card, InputSpec, Lineage, SelfTest, pack_inputs, sha256
@@ -99,7 +103,7 @@ class NobodyRevoked:
 class Hall:
     """Everything of a region between the broker and the vault, with the broker's place taken by two lists."""
 
-    def __init__(self, folder: Path, region: Identity, *, worker: int = 0, workers: int = 1) -> None:
+    def __init__(self, folder: Path, region: Identity, *, worker: int = 0, workers: int = 1, limits: LimitSettings | None = None) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.is_up = True
         self.revoked = NobodyRevoked()
@@ -122,9 +126,11 @@ class Hall:
             keys = EpochKeys.from_prk(epoch.prk)
             self.replies.adopt(epoch.device, keys, epoch_id=epoch.epoch_id, suite=epoch.suite, terms=epoch.terms)
             self.reception.restore(epoch)
+        self.quarantine, self.audit = Quarantine(folder / "quarantine"), AuditLog(folder / "audit.db")
+        self.guard = Guard(limits or LimitSettings(), quarantine=self.quarantine, audit=self.audit, region="region-1")
         self.worker = IntakeWorker(
             "intake-0", reception=self.reception, vault=self.vault, epochs=self.epochs, replies=self.replies, fleet=self.fleet,
-            figures=self.figures, submit=self.expert.submit, deadline_s=2.0,
+            figures=self.figures, guard=self.guard, submit=self.expert.submit, deadline_s=2.0,
         )  # fmt: skip
         self.worker.start()
         self.expert.start()
