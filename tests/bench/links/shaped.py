@@ -31,11 +31,11 @@ import msgspec
 
 from shared.errors import DependencyError
 from shared.lifecycle import die_with_parent
+from tests.bench.links.compiling import compiled
 
 Side = Literal["device", "region"]
 SIDES: tuple[Side, Side] = ("device", "region")
 ADDRESSES: dict[Side, str] = {"device": "10.0.0.1", "region": "10.0.0.2"}
-SOURCE = Path(__file__).with_name("emulator.c")
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -68,7 +68,7 @@ def missing() -> str:
         return "a shaped link needs /dev/net/tun, which this kernel or container does not offer."
     with tempfile.TemporaryDirectory() as folder:
         try:
-            _compiled(Path(folder))
+            compiled("emulator", Path(folder))
         except DependencyError as error:
             return str(error)
     space = f"terrace-{secrets.token_hex(3)}"
@@ -130,7 +130,7 @@ class ShapedLink:
     def start(self, side: Side, command: Sequence[str], *, log: Path | None = None, **more: Any) -> subprocess.Popen[bytes]:
         """Start a program on one side; it ends with the link at the latest. Its standard error goes to `log`, or to ours."""
         stderr: IO[bytes] | None = log.open("ab") if log is not None else None
-        more.setdefault("env", {**os.environ, "PYTHONPATH": str(ROOT)})
+        more["env"] = {**more.get("env", os.environ), "PYTHONPATH": str(ROOT)}
         process: subprocess.Popen[bytes] = subprocess.Popen(
             ["ip", "netns", "exec", self.spaces[side], *command],
             stderr=stderr or sys.stderr,
@@ -171,7 +171,7 @@ class ShapedLink:
             _run("ip", "netns", "add", space)
         with tempfile.TemporaryDirectory() as folder:
             capture = "" if self._capture is None else str(self._capture)
-            command = [str(_compiled(Path(folder))), *self.spaces.values(), capture]
+            command = [str(compiled("emulator", Path(folder))), *self.spaces.values(), capture]
             self._emulator = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -202,16 +202,6 @@ class ShapedLink:
         if not said or said == "unknown" or (expected and said != expected):
             raise DependencyError(f"the link emulator does not work here: {said or 'it ended'}.")
         return said
-
-
-def _compiled(folder: Path) -> Path:
-    program = folder / "emulator"
-    done = subprocess.run(["cc", "-O2", "-o", str(program), str(SOURCE)], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise DependencyError(
-            f"cc cannot compile {SOURCE.name}: {done.stderr.strip()[-300:]}", "Type: sudo apt-get install -y gcc libc6-dev"
-        )
-    return program
 
 
 def _run(*command: str) -> None:
