@@ -86,7 +86,7 @@ def vault_restored(world: World) -> Iterator[None]:
     backup.unlink(missing_ok=True)
     world.back_up(backup)
     world.kill("region")
-    world.progress(3, what="after a backup")
+    world.progress(2, what="after a backup")
     world.restore(backup)
     yield
 
@@ -132,7 +132,7 @@ def run(world: World, *, kills: int, each: int, names: tuple[str, ...] = tuple(F
         AssertionError: the link stalled.
     """
     done = Outcome(kills=Counter(), recovered_s={name: [] for name in names})
-    world.progress(5, what="at the start")
+    world.progress(2, what="at the start")
     while done.kills.total() < kills:
         for name in world.chance.sample(names, len(names)):
             if done.kills.total() >= kills:
@@ -140,8 +140,9 @@ def run(world: World, *, kills: int, each: int, names: tuple[str, ...] = tuple(F
             with contextmanager(FAULTS[name])(world):
                 for _ in range(min(each, kills - done.kills.total())):
                     done.kills[_kill_somebody(world)] += 1
-            done.recovered_s[name].append(world.progress(5, what=f"after: {name}"))
-            told(f"{name}: went on after {done.recovered_s[name][-1]:.1f} s; {done.kills.total()} kills, {world.stored()} cases stored")
+            done.recovered_s[name].append(world.progress(2, what=f"after: {name}"))
+            taken, stored = done.recovered_s[name][-1], world.stored().total()
+            told(f"{name}: went on after {taken:.1f} s; {done.kills.total()} kills, {stored} cases stored")
     return done
 
 

@@ -13,7 +13,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +25,7 @@ from shared.link import recount
 from tests.bench.links.ledger import Account, Key, parse_journal, settle
 from tests.bench.links.marks import Marked
 from tests.bench.links.shaped import ADDRESSES, Lane, ShapedLink
-from tests.bench.links.site import IN_MEMORY, BenchSite
+from tests.bench.links.site import IN_MEMORY, REGION, BenchSite
 from tests.bench.links.surroundings import SmallDisk, SteppedClock
 from tests.bench.links.tap import Seen, Tap
 from tests.waiting import until
@@ -105,26 +106,27 @@ class World:
             self.tap.memory(pid)
         return _killed(pid)
 
-    def stored(self) -> int:
-        """Return how many cases lie in the vault now; -1 while it cannot be read."""
+    def stored(self) -> Counter[str]:
+        """Return how many cases of each device lie in the vault now; nothing while it cannot be read."""
         try:
-            return len(_rows(self.vault))
+            return Counter(device for device, _ in _rows(self.vault))
         except sqlite3.Error:
-            return -1
+            return Counter()
 
     def progress(self, cases: int, *, what: str, within_s: float = 90.0) -> float:
-        """Wait until so many more cases are stored; returns how long it took.
+        """Wait until so many more cases of every device are stored; returns how long it took.
 
         Raises:
             AssertionError: the link has stalled.
         """
-        began, before = time.monotonic(), max(0, self.stored())
+        began, before = time.monotonic(), self.stored()
 
         def is_there() -> bool:
             self.tend()
-            return self.stored() >= before + cases
+            now = self.stored()
+            return all(now[name] >= before[name] + cases for name in (f"{name}.{REGION}" for name in self.site.names))
 
-        until(is_there, f"{cases} more cases {what}", within_s=within_s, every_s=0.1)
+        until(is_there, lambda: f"{cases} more cases of each device {what}: {before} -> {self.stored()}", within_s=within_s, every_s=0.1)
         for pid in self._children(b"mosquitto"):
             self.tap.memory(pid)
         return time.monotonic() - began
@@ -139,15 +141,13 @@ class World:
 
     def back_up(self, target: Path) -> None:
         """Copy the vault while it is in use, as an operator does."""
-        source, copy = sqlite3.connect(f"file:{self.vault}?mode=ro", uri=True), sqlite3.connect(target)
-        source.backup(copy)
-        source.close()
-        copy.close()
+        with closing(sqlite3.connect(f"file:{self.vault}?mode=ro", uri=True)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
 
     def restore(self, backup: Path) -> None:
         """Kill the region and put an older vault in the place of the present one, which is kept aside for the account."""
         self._kill(self._processes["region"])
-        until(lambda: not self._open_vault(), "everybody to let go of the vault")
+        until(lambda: not self._open_vault(), lambda: f"{self._open_vault()} to let go of the vault")
         aside = self.folder / f"replaced-{len(self._replaced)}"
         aside.mkdir()
         for path in self.site.state.glob("vault.db*"):
@@ -181,7 +181,8 @@ class World:
         accepted: dict[Key, str] = {}
         for name in self.site.names:
             accepted |= parse_journal((self.folder / f"{name}.journal").read_text())
-        replaced = {key for path in self._replaced for key in _rows(path)}
+        self._note_vault_id()
+        replaced = {key for path in self._replaced for _, key in _rows(path)}
         outcome = settle(
             accepted, stored=self._units(), waiting=self._all_waiting(), destroyed=self._destroyed, replaced=replaced
         )  # fmt: skip
@@ -226,7 +227,7 @@ class World:
         return found
 
     def _open_vault(self) -> list[int]:
-        """Return the processes that have the vault open."""
+        """Return the processes that have the vault open; one that was killed lets go a moment later."""
         holders = []
         for path in Path("/proc").glob("[0-9]*/fd/*"):
             try:
@@ -238,7 +239,7 @@ class World:
 
     def _note_vault_id(self) -> None:
         if self.vault.exists():
-            with sqlite3.connect(f"file:{self.vault}?mode=ro", uri=True) as db:
+            with closing(sqlite3.connect(f"file:{self.vault}?mode=ro", uri=True)) as db:
                 self.vault_ids |= {row[0].decode() for row in db.execute("SELECT value FROM meta WHERE name = 'vault_id'")}
 
     def _all_waiting(self) -> set[Key]:
@@ -261,12 +262,9 @@ def _waiting(spool: Path) -> set[Key]:
     return {(counts.spool_id, number) for first, last in counts.waiting for number in range(first, last + 1)}
 
 
-def _rows(vault: Path) -> list[Key]:
-    db = sqlite3.connect(f"file:{vault}?mode=ro", uri=True, timeout=5)
-    try:
-        return [(spool.hex(), sequence) for spool, sequence in db.execute("SELECT spool, sequence FROM cases")]
-    finally:
-        db.close()
+def _rows(vault: Path) -> list[tuple[str, Key]]:
+    with closing(sqlite3.connect(f"file:{vault}?mode=ro", uri=True, timeout=5)) as db:
+        return [(device, (spool.hex(), sequence)) for device, spool, sequence in db.execute("SELECT device, spool, sequence FROM cases")]
 
 
 def _killed(pid: int) -> bool:
