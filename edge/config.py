@@ -40,6 +40,8 @@ class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """1 AES-256-GCM, 2 ChaCha20-Poly1305, 3 SM4-GCM."""
     padding: bool = False
     """Fill messages up to size classes (Padmé: at most 12 % more, at least 256 bytes), both ways, so that sizes say less."""
+    proxy: str = ""
+    """The site's HTTP proxy, `http://name:password@host:port`; empty: what HTTPS_PROXY and NO_PROXY say; `direct`: none."""
 
 
 class SpoolSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

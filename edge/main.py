@@ -10,6 +10,7 @@ whose source fails is tried again. What is wrong in the configuration, the ident
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from shared.hwprofile.engine import engine_maker
 from shared.identity.store import Identity
 from shared.lifecycle import Part
 from shared.link.https import HttpsClient
+from shared.link.proxy import PROXY_VARIABLES, ProxyRule
 from shared.link.spool import Spool
 from shared.release.fetch import from_https
 from shared.release.trust import TrustedClient, load_root
@@ -89,6 +91,17 @@ def make_source(stream: StreamSettings) -> Source:
     if stream.kind == "video":
         return VideoSource(stream.path, stream.units_file)
     return ReplaySource(stream.path) if stream.kind == "replay" else FolderSource(stream.path)
+
+
+def proxy_rule(settings: EdgeSettings) -> ProxyRule:
+    """Return how this device finds the site's HTTP proxy.
+
+    Raises:
+        ConfigurationError: the configured address cannot be used.
+    """
+    rule = ProxyRule(setting=settings.link.proxy, environment={name: os.environ[name] for name in PROXY_VARIABLES if name in os.environ})
+    rule.for_host(settings.link.host)
+    return rule
 
 
 def relay_key(relay: HttpsClient) -> bytes:
@@ -156,7 +169,8 @@ class Agent:
         self._settings = settings
         make, batch = make_engine(settings)
         self._make_engine = make
-        self._relay = HttpsClient(identity, settings.link.relay_url)
+        self._proxy = proxy_rule(settings)
+        self._relay = HttpsClient(identity, settings.link.relay_url, proxy=self._proxy)
         self._spool = Spool(settings.spool_path, settings.state / "spool.key", settings.spool.capacity_mb << 20)
         self._frames, self._models = NewestFrames(), ModelSlot()
         self._events = EventFile(settings.outputs.file)
@@ -223,7 +237,7 @@ class Agent:
     def _make_uplink(self, identity: Identity) -> Uplink:
         link = self._settings.link
         return Uplink(
-            settings=UplinkSettings(host=link.host, port=link.port, suite=link.suite, is_padded=link.padding),
+            settings=UplinkSettings(host=link.host, port=link.port, suite=link.suite, is_padded=link.padding, proxy=self._proxy),
             identity=identity,
             spool=self._spool,
             state=self._settings.state,

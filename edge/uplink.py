@@ -28,6 +28,7 @@ from shared.identity.tls import client_context, peer_of_connection
 from shared.link.conversation import Conversation
 from shared.link.handshake import Handshake
 from shared.link.mqtt import MqttClient
+from shared.link.proxy import NO_PROXY, ProxyRule
 from shared.link.retention import Waiting
 from shared.link.serial import SerialFile
 from shared.link.session import Session
@@ -47,13 +48,17 @@ _LONGEST_PAUSE_S, _SHORTEST_PAUSE_S, _FAILURE_PAUSE_S = 1.0, 0.001, 1.0
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the region is and how to speak to it. `queue_bytes` may be unacknowledged by the broker: more delays control."""
+    """Where the region is, how to speak to it, and through which proxy.
+
+    `queue_bytes` may be unacknowledged by the broker: more delays control.
+    """
 
     host: str
     port: int
     suite: int = 1
     is_padded: bool = False
     queue_bytes: int = 256 << 10
+    proxy: ProxyRule = NO_PROXY
 
 
 class Uplink:
@@ -322,6 +327,7 @@ class Uplink:
             on_room=self._wake.set,
             is_persistent=True,
             queue_bytes=self._settings.queue_bytes,
+            proxy=self._settings.proxy,
         )
 
     def _arrived(self, topic: str, payload: bytes) -> None:

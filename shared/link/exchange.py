@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 
 from shared.clock import monotonic
 from shared.errors import ConfigurationError, IdentityError, LinkError, ProtocolError, TerraceError
+from shared.link.dial import dial
+from shared.link.proxy import NO_PROXY, ProxyRule
 
 REPEATABLE = {"GET", "HEAD", "PUT"}
 """Methods that may be sent again when a kept connection turns out to be dead."""
@@ -52,9 +54,10 @@ class DeadlineSocket(ssl.SSLSocket):
 class Connection(http.client.HTTPConnection):
     """An HTTP connection over our TLS context, with a deadline and without Nagle's delay."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, proxy: ProxyRule) -> None:
         super().__init__(host, port)
         self._context = context
+        self._proxy = proxy
         self.answered = False
         self.deadline = float("inf")
 
@@ -63,7 +66,7 @@ class Connection(http.client.HTTPConnection):
         left = self.deadline - monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
-        raw = socket.create_connection((self.host, self.port), timeout=min(left, 10.0))
+        raw = dial(self.host, self.port, self._proxy, timeout_s=min(left, 10.0))
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             raw.settimeout(min(left, 30.0))
@@ -94,12 +97,14 @@ class Exchanges:
     Args:
         base_url: `https://host:port`, with a path in front of every request's own if need be.
         context: our TLS context; its sockets are made `DeadlineSocket`s.
+        proxy: which HTTP proxy the server is reached through, if any.
     """
 
-    def __init__(self, base_url: str, context: ssl.SSLContext) -> None:
+    def __init__(self, base_url: str, context: ssl.SSLContext, proxy: ProxyRule = NO_PROXY) -> None:
         self.base_url = base_url.rstrip("/")
         self._url = urlsplit(self.base_url)
         self._context = context
+        self._proxy = proxy
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -182,7 +187,7 @@ class Exchanges:
             if self._closed:
                 raise LinkError(f"the connection to {self.base_url} was closed by us.")
             self._context.sslsocket_class = DeadlineSocket
-            connection = self._idle.pop() if self._idle else Connection(host, port, self._context)
+            connection = self._idle.pop() if self._idle else Connection(host, port, self._context, self._proxy)
             self._busy.add(connection)
         if connection.sock is not None and connection.is_stale():
             connection.close()

@@ -24,6 +24,7 @@ from shared.identity.store import Identity
 from shared.identity.tls import client_context
 from shared.link import transfer
 from shared.link.exchange import Exchanges, read_body
+from shared.link.proxy import NO_PROXY, ProxyRule
 from shared.link.transfer import Lane, Pace, Progress, Record, Wanted
 
 SERVES = {"edge": "region", "region": "cloud"}
@@ -54,11 +55,20 @@ class HttpsClient:
         base_url: `https://host:port`.
         record: called with method, path and body of every request before it is sent.
         pace: how slow a file's transfer may be.
+        proxy: which HTTP proxy the server is reached through, if any.
     """
 
-    def __init__(self, trust: Identity | ssl.SSLContext, base_url: str, *, record: Record | None = None, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        trust: Identity | ssl.SSLContext,
+        base_url: str,
+        *,
+        record: Record | None = None,
+        pace: Pace | None = None,
+        proxy: ProxyRule = NO_PROXY,
+    ) -> None:
         context = trust if isinstance(trust, ssl.SSLContext) else client_context(trust, server_tier=_tier_above(trust))
-        self._exchanges = Exchanges(base_url, context)
+        self._exchanges = Exchanges(base_url, context, proxy)
         self._record = record or (lambda *_: None)
         self._pace = pace or Pace()
 

@@ -27,6 +27,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from shared import clock, log
 from shared.errors import TerraceError
+from shared.link.dial import dial
+from shared.link.proxy import NO_PROXY, ProxyRule
 
 CONNECTED, DISCONNECTED, CALLBACK_FAILED = "mqtt_connected", "mqtt_disconnected", "mqtt_callback_failed"
 FIRST_BACKOFF_S = 0.25
@@ -34,6 +36,17 @@ UNSENT_BYTES = 32 << 10
 MOST_UNACKNOWLEDGED = 4096
 _STEADY_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
+
+
+class _Dialling(Client):
+    """A paho client that connects by our own `dial`: paho's way through a proxy takes a package of its own and cannot give a password."""
+
+    def __init__(self, proxy: ProxyRule, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._proxy_rule = proxy
+
+    def _create_socket_connection(self) -> socket.socket:
+        return dial(self._host, self._port, self._proxy_rule, timeout_s=self._connect_timeout)
 
 
 class MqttClient:
@@ -51,6 +64,7 @@ class MqttClient:
         is_persistent: the broker keeps subscriptions and messages while we are away.
         queue_bytes: published bytes that may be unacknowledged.
         longest_backoff_s: between two attempts to connect.
+        proxy: which HTTP proxy the broker is reached through, if any.
     """
 
     def __init__(
@@ -67,6 +81,7 @@ class MqttClient:
         is_persistent: bool = False,
         queue_bytes: int = 4 << 20,
         longest_backoff_s: float = 5.0,
+        proxy: ProxyRule = NO_PROXY,
     ) -> None:
         self._address = (host, port)
         self._context = context
@@ -78,6 +93,7 @@ class MqttClient:
         self._is_persistent = is_persistent
         self._queue_bytes = queue_bytes
         self._longest_backoff = longest_backoff_s
+        self._proxy = proxy
         self._log = log.get("mqtt")
         self._lock = threading.Lock()
         self._filters: list[str] = []
@@ -186,7 +202,8 @@ class MqttClient:
         return was_current
 
     def _new_client(self) -> Client:
-        client = Client(
+        client = _Dialling(
+            self._proxy,
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=MQTTProtocolVersion.MQTTv311,
