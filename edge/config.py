@@ -27,6 +27,19 @@ class IdentitySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields
     folder: Path
 
 
+class FailOverSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another region that takes this device's cases while its own is silent; it must name this device's region in `fail_over_for`."""
+
+    region: Name
+    """The other region's name."""
+    host: str
+    """Address of its broker, as its certificate names it."""
+    port: Port
+    """Port of its broker."""
+    relay_url: str
+    """Its HTTPS listener, from which its key is fetched; releases come from the own region only."""
+
+
 class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The region's broker (`host`, `port`), its relay for releases (`relay_url`) and the envelope's cipher suite (1, 2 or 3)."""
 
@@ -42,6 +55,10 @@ class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Fill messages up to size classes (Padmé: at most 12 % more, at least 256 bytes), both ways, so that sizes say less."""
     proxy: str = ""
     """The site's HTTP proxy, `http://name:password@host:port`; empty: what HTTPS_PROXY and NO_PROXY say; `direct`: none."""
+    fail_over: tuple[FailOverSettings, ...] = ()
+    """Other regions, in the order of choice."""
+    fail_over_after_s: Positive = 30.0
+    """How long the region may be silent before another is sought."""
 
 
 class SpoolSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ whose source fails is tried again. What is wrong in the configuration, the ident
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ from edge.sources.video import VideoSource
 from edge.spooling import CaseWriter
 from edge.swap import Service
 from edge.updater import Updater, UpdaterSettings
-from edge.uplink import Uplink, UplinkSettings
+from edge.uplink import RegionAddress, Uplink, UplinkSettings
 from shared import clock, config, lifecycle, log
 from shared.errors import ConfigurationError, IdentityError, LinkError, StorageError
 from shared.hwprofile import shelf
@@ -63,6 +64,9 @@ def load_settings(path: Path) -> EdgeSettings:
         ConfigurationError: it cannot be read, a key is wrong, or two streams have one name.
     """
     settings = config.load(path, EdgeSettings)
+    regions = [settings.region, *(one.region for one in settings.link.fail_over)]
+    if len(set(regions)) < len(regions):
+        raise ConfigurationError("link.fail_over names a region twice, or the device's own.", "Name every other region once.")
     names = [stream.name for stream in settings.streams]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -237,7 +241,15 @@ class Agent:
     def _make_uplink(self, identity: Identity) -> Uplink:
         link = self._settings.link
         return Uplink(
-            settings=UplinkSettings(host=link.host, port=link.port, suite=link.suite, is_padded=link.padding, proxy=self._proxy),
+            settings=UplinkSettings(
+                host=link.host,
+                port=link.port,
+                suite=link.suite,
+                is_padded=link.padding,
+                proxy=self._proxy,
+                fail_over=tuple(RegionAddress(region=one.region, host=one.host, port=one.port) for one in link.fail_over),
+                fail_over_after_s=link.fail_over_after_s,
+            ),
             identity=identity,
             spool=self._spool,
             state=self._settings.state,
@@ -246,6 +258,9 @@ class Agent:
             on_command=self._commanded,
             on_refresh=lambda: self._updater.refresh() if self._updater else None,
             fetch_key=lambda: relay_key(self._relay),
+            fetch_keys={
+                one.region: functools.partial(relay_key, HttpsClient(identity, one.relay_url, proxy=self._proxy)) for one in link.fail_over
+            },
         )
 
     def _make_updater(self) -> Updater | None:

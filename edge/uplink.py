@@ -1,71 +1,44 @@
-"""The device's link to its region: spool -> conversation -> MQTT, and the region's words back. One thread, and the adapter's.
+"""The device's link to its region, and while that is away to another: spool -> route -> lanes, and the regions' words back.
 
 `offer` makes a case durable on the caller's thread and returns; everything else happens on the uplink's own thread, whose loop
-reads: take what came, keep the epoch, send, delete what is confirmed, wait. What is decided is the conversation's; here it meets
-the spool, the clock and the broker. Nothing the region or the broker does stops the device.
+reads: take what came, choose the region, keep the epochs, send, delete what is confirmed, wait. What is decided is the route's and
+the conversations'; here they meet the spool, the clock and the brokers. Nothing a region or a broker does stops the device.
 """
 
 from __future__ import annotations
 
 import os
-import random
-import ssl
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge.fetcher import Fetcher
+from edge.lane import Heard, Lane, RegionAddress, UplinkSettings
+from edge.owners import OwnersFile
 from edge.reports import Reports
 from shared import clock, log
-from shared.errors import ProtocolError, StorageError, TerraceError
-from shared.identity.chain import verify_chain
+from shared.errors import StorageError
 from shared.identity.store import Identity
-from shared.identity.tls import client_context, peer_of_connection
-from shared.link.conversation import Conversation
-from shared.link.handshake import Handshake
-from shared.link.mqtt import MqttClient
-from shared.link.proxy import NO_PROXY, ProxyRule
 from shared.link.retention import Waiting
-from shared.link.serial import SerialFile
-from shared.link.session import Session
+from shared.link.route import Route
 from shared.link.spool import NewCase, Spool
-from shared.wire import topics
-from shared.wire.chunks import CHUNK_BYTES
-from shared.wire.envelope import OVERHEAD_BYTES
-from shared.wire.messages import SCHEMA, Answer, Command, Telemetry, Terms, UpdateReport, encode
+from shared.wire.messages import Answer, Command, Telemetry, UpdateReport, encode
 
-ANNOUNCEMENT_REFUSED, STEP_FAILED = "key_announcement_refused", "uplink_step_failed"
-LARGEST_DOWN_BYTES = 64 << 10
-LONGEST_INBOX = 1024
+__all__ = ["RegionAddress", "Uplink", "UplinkSettings"]
+
+STEP_FAILED, REGION_CHANGED, NOT_KEPT = "uplink_step_failed", "active_region_changed", "owners_not_kept"
 REPORT_EVERY_S = 30.0
-MOST_CONNECTIONS_A_MINUTE = 64
-"""Up to how many are counted for the status."""
 _LONGEST_PAUSE_S, _SHORTEST_PAUSE_S, _FAILURE_PAUSE_S = 1.0, 0.001, 1.0
-
-
-class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the region is, how to speak to it, and through which proxy.
-
-    `queue_bytes` may be unacknowledged by the broker: more delays control.
-    """
-
-    host: str
-    port: int
-    suite: int = 1
-    is_padded: bool = False
-    queue_bytes: int = 256 << 10
-    proxy: ProxyRule = NO_PROXY
 
 
 class Uplink:
     """The link of one device.
 
     Args:
-        settings: the broker and the cipher suite.
+        settings: the broker, the cipher suite, and the regions to fail over to.
         identity: the device's.
         spool: its spool; started before and stopped after the uplink.
         state: the state folder.
@@ -74,6 +47,7 @@ class Uplink:
         on_command: called with every command of the region, on the uplink's thread; returns whether it was understood.
         on_refresh: called when the region announces that releases may have changed (unsigned: act on it rarely).
         fetch_key: fetches the signed key announcement from the relay; None relies on MQTT alone.
+        fetch_keys: the same for the regions to fail over to.
     """
 
     def __init__(
@@ -88,35 +62,37 @@ class Uplink:
         on_command: Callable[[Command], bool] | None = None,
         on_refresh: Callable[[], object] | None = None,
         fetch_key: Callable[[], bytes] | None = None,
+        fetch_keys: Mapping[str, Callable[[], bytes]] | None = None,
     ) -> None:
-        self._settings = settings
-        self._identity = identity
-        self._device = identity.peer.common_name
         self._spool = spool
         self._telemetry = telemetry
         self._on_answer = on_answer
         self._on_command = on_command
         self._on_refresh = on_refresh
-        self._fetcher = None if fetch_key is None else Fetcher(fetch_key, lambda data: self._arrived(topics.KEY_ANNOUNCEMENT, data))
         self._log = log.get("uplink")
-        self._session = Session(random=random.SystemRandom().random)
-        self._conversation = Conversation(handshake=make_handshake(identity, settings), session=self._session)
-        self._serial = SerialFile(state / f"key-serial.{identity.peer.region}")
+        self._wake = threading.Event()
+        home = RegionAddress(region=identity.peer.region, host=settings.host, port=settings.port)
+        relays = {**(fetch_keys or {}), home.region: fetch_key}
+        self._lanes = {
+            address.region: Lane(
+                address, settings=settings, identity=identity, state=state, wake=self._wake.set, fetch_key=relays.get(address.region)
+            )
+            for address in (home, *settings.fail_over)
+        }
+        conversations = {region: lane.conversation for region, lane in self._lanes.items()}
+        self._route = Route(home=home.region, conversations=conversations, silence_s=settings.fail_over_after_s)
+        self._home = home.region
+        self._owners = OwnersFile(state / "owners.json")
         self._reports = Reports(state / "reports.bin")
         self._reported_at = float("-inf")
         self._provisional_audit_key = os.urandom(32)
         self._confirmed: set[int] = set()
-        self._inbox: deque[tuple[str, bytes]] = deque(maxlen=LONGEST_INBOX)
-        self._states: deque[bool] = deque()
-        self._connected_at: deque[float] = deque(maxlen=MOST_CONNECTIONS_A_MINUTE)
-        self._began = clock.monotonic()
         self._offered: deque[tuple[Sequence[Waiting], Sequence[int]]] = deque()
         self._dropped: Counter[str] = Counter()
-        self._bytes_sent = 0
-        self._wake = threading.Event()
+        self._has_started = False
+        self._began = clock.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
-        self._mqtt: MqttClient | None = None
 
     def start(self) -> None:
         """Take up what the spool holds and begin to connect; a region that is away is no error.
@@ -125,12 +101,12 @@ class Uplink:
             IdentityError: the identity's files cannot be used for TLS.
             StorageError: the state folder cannot be read.
         """
-        context = client_context(self._identity, server_tier="region")
-        self._conversation.begin(self._spool.waiting(), spool_id=self._spool.spool_id, lowest_serial=self._serial.read())
+        for lane in self._lanes.values():
+            lane.begin(self._spool.spool_id)
+        self._route.begin(self._spool.waiting(), self._owners.read(), spool_id=self._spool.spool_id, now=clock.monotonic())
         self._reports.start()
-        self._mqtt = self._new_client(context)
-        self._mqtt.subscribe([topics.down_filter(self._device), topics.KEY_ANNOUNCEMENT, topics.REFRESH])
-        self._mqtt.start()
+        self._lanes[self._home].open()
+        self._has_started = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -139,8 +115,13 @@ class Uplink:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
-        if self._mqtt is not None:
-            self._mqtt.stop()
+        for lane in self._lanes.values():
+            lane.close(wait=True)
+        if self._has_started and len(self._lanes) > 1:
+            try:
+                self._owners.keep(self._route.final(clock.wall()))
+            except StorageError as error:
+                self._log.warning(NOT_KEPT, error=error.message)  # the next start takes the record of the last change
 
     def offer(self, payload: bytes, is_audit: bool, value: float) -> int | None:
         """Make one case durable and send it when its turn comes; see `offer_many`."""
@@ -173,33 +154,29 @@ class Uplink:
 
     def audit_key(self) -> bytes:
         """Return the key of the audit choice: the current epoch's, or a provisional one before the first epoch."""
-        return self._conversation.audit_key or self._provisional_audit_key
+        return self._route.conversation.audit_key or self._provisional_audit_key
 
     def status(self) -> dict[str, Any]:
-        """Return the link's figures; `bytes_sent` counts MQTT payload bytes of all kinds."""
-        counts, now = self._session.counts, clock.monotonic()
+        """Return the figures of the active region's link, and the counts of all; `bytes_sent` counts MQTT payload bytes of all kinds."""
+        now = clock.monotonic()
+        lanes, counts = tuple(self._lanes.values()), [each.session.counts for each in self._lanes.values()]
+        dropped = sum((each.dropped + each.conversation.ignored for each in lanes), self._dropped)
         return {
-            "connected": self._is_connected() and self._conversation.is_open,
-            "broker_connected": self._is_connected(),
-            "connections": 0 if self._mqtt is None else self._mqtt.connections,
-            "connections_last_minute": sum(now - at < 60.0 for at in tuple(self._connected_at)),
+            **self._lanes[self._route.active].status(now),
             "up_s": round(now - self._began, 1),
-            "epoch": self._conversation.epoch(now),
-            "credit_left": self._conversation.credit_left,
-            "heard_s_ago": self._conversation.heard_s_ago(now),
-            "bytes_sent": self._bytes_sent,
-            "cases_sent": counts.cases_sent,
-            "receipts": counts.receipts,
-            "answers": counts.answers,
-            "answers_late": counts.answers_late,
-            "answers_absent": counts.answers_absent,
-            "timeouts": counts.timeouts,
-            "in_flight": self._session.in_flight,
-            "state": self._session.answers_state.value,
-            "round_trip_ms": round(self._session.round_trip_s * 1000, 3),
-            "rate_bytes_per_s": round(self._session.estimate.rate_bytes_per_s),
-            "dropped": dict(self._dropped + self._conversation.ignored),
-            "error": "" if self._mqtt is None or self._is_connected() else self._mqtt.last_error,
+            "route": self._route.state.value,
+            "switches": self._route.switches,
+            "held": self._route.held(),
+            "bytes_sent": sum(each.bytes_sent for each in lanes),
+            "cases_sent": sum(each.cases_sent for each in counts),
+            "receipts": sum(each.receipts for each in counts),
+            "answers": sum(each.answers for each in counts),
+            "answers_late": sum(each.answers_late for each in counts),
+            "answers_absent": sum(each.answers_absent for each in counts),
+            "timeouts": sum(each.timeouts for each in counts),
+            "expired": {"control": sum(each.control_expired for each in counts), "case": sum(each.cases_expired for each in counts)},
+            "in_flight": sum(each.session.in_flight for each in lanes),
+            "dropped": dict(dropped),
         }
 
     def _run(self) -> None:
@@ -207,9 +184,8 @@ class Uplink:
             try:
                 now = clock.monotonic()
                 self._take_offered()
-                self._take_states()
-                self._take_messages(now)
-                self._keep_epoch(now)
+                self._take_words(now)
+                self._choose_region(now)
                 self._send(now)
                 self._delete_confirmed()
                 self._wake.wait(self._pause(now))
@@ -220,63 +196,54 @@ class Uplink:
 
     def _pause(self, now: float) -> float:
         """Return how long nothing can be done unless something comes: messages, cases and room all wake the loop."""
-        at = self._conversation.wake_at(now)
-        if at is None or not self._has_room():
-            return _LONGEST_PAUSE_S
-        return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, at - clock.monotonic()))
+        due = [at for lane in self._lanes.values() if (at := lane.wake_at(now)) is not None]
+        return min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, min(due) - clock.monotonic())) if due else _LONGEST_PAUSE_S
 
     def _take_offered(self) -> None:
         while self._offered:
             items, evicted = self._offered.popleft()
-            self._conversation.offered(items, evicted=evicted)
+            self._route.offered(items, evicted=evicted)
 
-    def _take_states(self) -> None:
-        while self._states:
-            self._states.popleft()
-            self._conversation.reconnected()
+    def _take_words(self, now: float) -> None:
+        for region, lane in self._lanes.items():
+            for heard in lane.take(now):
+                if heard.is_authentic:
+                    self._route.heard(region, now)
+                self._act_on(heard)
 
-    def _take_messages(self, now: float) -> None:
-        while self._inbox:
-            topic, payload = self._inbox.popleft()
-            try:
-                self._take(topic, payload, now)
-            except ProtocolError:
-                self._dropped["protocol"] += 1
-            except TerraceError as error:
-                self._dropped["announcement"] += 1
-                self._log.warning(ANNOUNCEMENT_REFUSED, reason=error.message)
-
-    def _take(self, topic: str, payload: bytes, now: float) -> None:
-        if topic == topics.KEY_ANNOUNCEMENT:
-            self._serial.write(self._conversation.announced(payload, now=now, wall=clock.wall()))
-        elif topic == topics.down(self._device, "hint"):
-            self._conversation.hinted(now)
-        elif topic == topics.REFRESH:
+    def _act_on(self, heard: Heard) -> None:
+        self._confirmed.update(heard.stored)
+        if not heard.is_authentic:
             if self._on_refresh is not None:
                 self._on_refresh()
-        else:
-            stored, word = self._conversation.heard(payload, now=now)
-            self._confirmed.update(stored)
-            if isinstance(word, Answer):
-                self._on_answer(word)
-            elif word is not None and not (self._on_command and self._on_command(word)):
-                self._dropped["command"] += 1  # of a later version of the region
+        elif isinstance(heard.word, Answer):
+            self._on_answer(heard.word)
+        elif heard.word is not None and not (self._on_command and self._on_command(heard.word)):
+            self._dropped["command"] += 1  # of a later version of the region
 
-    def _keep_epoch(self, now: float) -> None:
-        self._conversation.renew(now=now, wall=clock.wall())
-        if self._is_connected() and self._conversation.wants_key(now):
-            self._fetch()
+    def _choose_region(self, now: float) -> None:
+        try:
+            if self._route.step(now, clock.wall(), self._owners.keep):
+                self._log.info(REGION_CHANGED, region=self._route.active, held=self._route.held())
+        except StorageError as error:
+            self._dropped["region not changed"] += 1  # the owners cannot be kept: everything stays where it is
+            self._log.warning(NOT_KEPT, error=error.message)
+        wanted = self._route.wanted()
+        for region, lane in self._lanes.items():
+            if region in wanted:
+                lane.open()
+            else:
+                lane.close()
 
     def _send(self, now: float) -> None:
-        if now - self._reported_at >= REPORT_EVERY_S and self._is_connected():
+        home = self._lanes[self._home]
+        if now - self._reported_at >= REPORT_EVERY_S and home.is_connected:
             self._reported_at = now
             for report in self._reports.all():
-                self._conversation.control(encode(report), until=now + REPORT_EVERY_S)  # then it is said again
-        while self._has_room():
-            outgoing = self._conversation.next(now, read=self._spool.read, telemetry=self._full_telemetry)
-            if outgoing is None:
-                return
-            self._publish(outgoing.kind, outgoing.data)
+                home.conversation.control(encode(report), until=now + REPORT_EVERY_S)  # then it is said again
+        for lane in self._lanes.values():
+            lane.keep_epoch(now)
+            lane.send(now, read=self._spool.read, telemetry=self._full_telemetry)
 
     def _full_telemetry(self) -> bytes:
         cases, size = self._spool.occupancy()
@@ -286,17 +253,10 @@ class Uplink:
             spool_cases=cases,
             spool_bytes=size,
             evicted=self._spool.evicted(),
-            cases_sent=self._session.counts.cases_sent,
+            cases_sent=sum(lane.session.counts.cases_sent for lane in self._lanes.values()),
             spool_in_memory=bool(self._spool.state().alarm),
         )
         return encode(telemetry)
-
-    def _publish(self, kind: str, data: bytes) -> None:
-        """Publish; what cannot be published now was lost on the way, like anything that a broker loses, and is sent again."""
-        if self._mqtt is not None and self._mqtt.publish(topics.up(self._device, kind), data):
-            self._bytes_sent += len(data)
-        else:
-            self._dropped["not published"] += 1
 
     def _delete_confirmed(self) -> None:
         if not self._confirmed:
@@ -306,57 +266,3 @@ class Uplink:
             self._confirmed.clear()
         except StorageError as error:
             self._log.warning(STEP_FAILED, error=error.message)  # they stay confirmed and are deleted at the next step
-
-    def _fetch(self) -> None:
-        """Ask for the announcement on both ways: subscribing again brings the retained one, and the relay has it too."""
-        if self._mqtt is not None:
-            self._mqtt.subscribe([topics.KEY_ANNOUNCEMENT])
-        if self._fetcher is not None:
-            self._fetcher.fetch()
-
-    def _new_client(self, context: ssl.SSLContext) -> MqttClient:
-        peer = self._identity.peer
-        return MqttClient(
-            host=self._settings.host,
-            port=self._settings.port,
-            context=context,
-            client_id=self._device,
-            expect_peer=lambda connection: peer_of_connection(connection, tier="region", fleet=peer.fleet),
-            on_message=self._arrived,
-            on_state=self._connection_changed,
-            on_room=self._wake.set,
-            is_persistent=True,
-            queue_bytes=self._settings.queue_bytes,
-            proxy=self._settings.proxy,
-        )
-
-    def _arrived(self, topic: str, payload: bytes) -> None:
-        if len(payload) <= LARGEST_DOWN_BYTES:
-            self._inbox.append((topic, payload))
-            self._wake.set()
-
-    def _connection_changed(self, is_connected: bool) -> None:
-        if is_connected:
-            self._connected_at.append(clock.monotonic())
-        self._states.append(is_connected)
-        self._wake.set()
-
-    def _is_connected(self) -> bool:
-        return self._mqtt is not None and self._mqtt.is_connected
-
-    def _has_room(self) -> bool:
-        return self._mqtt is not None and self._mqtt.has_room(CHUNK_BYTES + OVERHEAD_BYTES)
-
-
-def make_handshake(identity: Identity, settings: UplinkSettings) -> Handshake:
-    """Return the handshake of a device with its own region."""
-    return Handshake(
-        device=identity.peer.common_name,
-        region=identity.peer.region,
-        suite=settings.suite,
-        terms=Terms(schema=SCHEMA, is_padded=settings.is_padded),
-        chain=identity.chain,
-        signer=identity.sign,
-        verify=lambda chain: verify_chain(chain, anchors=identity.anchors, tier="region", now=clock.wall()),
-        random=os.urandom,
-    )

@@ -70,5 +70,5 @@ def where(chosen: CaseFilter, person: str) -> tuple[str, list[object]]:
     if chosen.asks:
         asked.append((_ASKS[chosen.asks], [person] if chosen.asks == "mine" else []))
     if chosen.held_out:
-        asked.append(("coalesce(frozen.held_out, cases.part != 'train')", []))
+        asked.append(("coalesce(frozen.held_out, cases.part NOT IN ('train', 'elsewhere'))", []))
     return " AND ".join(text for text, _ in asked) or "1", [value for _, values in asked for value in values]

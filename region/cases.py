@@ -19,7 +19,10 @@ class Outcome(Enum):
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
-    """A case as it arrived: `payload` is its canonical bytes, `case` the same decoded, `received_at` Unix seconds."""
+    """A case as it arrived: `payload` is its canonical bytes, `case` the same decoded, `received_at` Unix seconds.
+
+    `is_held`: another region may have it too, with effect; here it has none.
+    """
 
     device: str
     spool: bytes
@@ -27,6 +30,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     case: Case
     received_at: float
+    is_held: bool = False
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):

@@ -143,6 +143,20 @@ class ExpertSettings(Section, frozen=True, kw_only=True):
     """Cases that may wait in memory; what does not fit is answered from the vault later."""
 
 
+class FailOverSettings(Section, frozen=True, kw_only=True):
+    """A region whose devices may come here while their own region is away; they name this one in `link.fail_over`.
+
+    Both files come out of that region's identity folder; the list must be copied anew before it expires.
+    """
+
+    region: str
+    """The other region's name."""
+    authority: Path
+    """Its device authority's certificate, `devices.pem`."""
+    crl: Path
+    """Its revocation lists, `devices.crl.pem`."""
+
+
 class TrainingSettings(Section, frozen=True, kw_only=True):
     """How the region trains the student in a federated round."""
 
@@ -211,6 +225,7 @@ class RegionSettings(Section, frozen=True, kw_only=True):
     training: TrainingSettings = TrainingSettings()
     drift: DriftSettings = DriftSettings()
     limits: LimitSettings = LimitSettings()
+    fail_over_for: tuple[FailOverSettings, ...] = ()
 
     @property
     def vault_path(self) -> Path:

@@ -133,7 +133,7 @@ class Gallery:
         for case, name, part, held_out in rows:
             stored = self._vault.named(bytes.fromhex(name))
             if stored is not None:  # retention may have dropped it meanwhile
-                is_held_out = bool(held_out) if held_out is not None else part != schema.TRAIN
+                is_held_out = bool(held_out) if held_out is not None else part not in {schema.TRAIN, schema.ELSEWHERE}
                 found.append({**_facts(name.lower(), stored), "held_out": is_held_out, **spoken(words[case], person)})
         return found
 

@@ -9,7 +9,7 @@ Who calls is what the certificate says; every route declares its role, and a rev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -44,15 +44,15 @@ class DeviceCheck:
 
     Args:
         fleet: the fleet's name.
-        region: the region whose devices are let in.
+        regions: the regions whose devices are let in.
         is_revoked: whether a device is revoked.
     """
 
     role = "device"
 
-    def __init__(self, fleet: str, region: str, is_revoked: Callable[[Peer], bool]) -> None:
+    def __init__(self, fleet: str, regions: Collection[str], is_revoked: Callable[[Peer], bool]) -> None:
         self._fleet = fleet
-        self._region = region
+        self._regions = regions
         self._is_revoked = is_revoked
 
     def __call__(self, request: Request) -> Peer:
@@ -62,26 +62,26 @@ class DeviceCheck:
             IdentityError: no device of this region, or a revoked one.
         """
         peer = peer_from_scope(request.scope, tier="edge", fleet=self._fleet)
-        if peer.region != self._region:
-            raise IdentityError(f"{peer.common_name} is no device of {self._region}.")
+        if peer.region not in self._regions:
+            raise IdentityError(f"{peer.common_name} is no device of {', '.join(self._regions)}.")
         if self._is_revoked(peer):
             raise IdentityError(f"{peer.common_name} is revoked.")
         return peer
 
 
 def machines_app(
-    *, fleet: str, region: str, is_revoked: Callable[[Peer], bool], announcement: Callable[[], bytes], relay: Relay | None
+    *, fleet: str, regions: Collection[str], is_revoked: Callable[[Peer], bool], announcement: Callable[[], bytes], relay: Relay | None
 ) -> FastAPI:
     """Return the application.
 
     Args:
         fleet: the fleet's name.
-        region: the region's name.
+        regions: the region's name, and those of the regions whose devices are let in.
         is_revoked: whether a device is revoked.
         announcement: returns the signed key announcement.
         relay: the release cache, where the region has a cloud.
     """
-    device = [Depends(DeviceCheck(fleet, region, is_revoked))]
+    device = [Depends(DeviceCheck(fleet, regions, is_revoked))]
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(TerraceError, _refused)
 

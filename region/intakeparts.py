@@ -90,15 +90,15 @@ class Intake:
         self._filters = filters
 
 
-def admit(chain: Sequence[bytes], settings: RegionSettings, server: Identity) -> Peer:
-    """Return which of this region's devices a chain names.
+def admit(chain: Sequence[bytes], settings: RegionSettings, server: Identity, revocations: RevocationList) -> Peer:
+    """Return which device a chain names, of this region or of one whose devices are let in.
 
     Raises:
         IdentityError: none.
     """
     peer = verify_chain(chain, anchors=server.anchors, tier="edge", now=clock.wall())
-    if peer.region != settings.name:
-        raise IdentityError(f"{peer.common_name} is a device of {peer.region}, not of {settings.name}.")
+    if peer.region != settings.name and not revocations.admits(peer):
+        raise IdentityError(f"{peer.common_name} is a device of {peer.region}, whose devices are not let in here.")
     return peer
 
 
@@ -115,7 +115,7 @@ def _worker(name: str, around: Surroundings) -> IntakeWorker:
         region=around.settings.name,
         vault_id=lambda: str(around.vault.vault_id),
         private_keys=lambda: around.keys.private_keys,
-        verify=lambda chain: admit(chain, around.settings, around.server),
+        verify=lambda chain: admit(chain, around.settings, around.server, around.revocations),
         known_open=around.epochs.digest,
         revoked=around.revocations,
     )

@@ -184,7 +184,7 @@ def _say(connection: sqlite3.Connection, case: int, opinion: Opinion) -> Verdict
     )
     verdict = labels.verdict(words)
     if verdict.state is State.FROZEN:
-        is_held_out = facts[1] != schema.TRAIN
+        is_held_out = facts[1] not in {schema.TRAIN, schema.ELSEWHERE}
         connection.execute("INSERT INTO frozen VALUES (?, ?, ?, ?, ?)", (case, verdict.label, opinion.at, verdict.source, is_held_out))
         connection.execute("UPDATE cases SET part = ? WHERE id = ? AND part = ?", (schema.UNUSED, case, schema.TRAIN))
     return verdict

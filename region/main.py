@@ -23,6 +23,7 @@ from region.figures import Figures
 from region.fleet import Fleet
 from region.gateway import machines_app
 from region.guard import Guard
+from region.guests import Guests
 from region.identities import identities
 from region.intakeparts import Intake, Surroundings, admit, kicker
 from region.keys import KeyRing
@@ -72,8 +73,9 @@ class Region:
         self.vault = Vault(settings.vault_path)
         self.agreement = Agreement(self.vault.database, rules_of(settings.drift))
         self.figures, self.fleet = Figures(), Fleet()
+        self.guests = Guests(settings.fail_over_for, self.identity)
         quarantine = Quarantine(settings.quarantine_path)
-        self.revocations = RevocationList(settings.revoked_path, self.identity, quarantine)
+        self.revocations = RevocationList(settings.revoked_path, self.identity, quarantine, self.guests)
         self.guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
         identity = self.identity
         self.keys = KeyRing(self.vault, region=settings.name, sign=identity.sign, chain=identity.chain, kem=settings.keys.kem)
@@ -115,16 +117,16 @@ class Region:
         ]
 
     def verify(self, chain: Sequence[bytes]) -> Peer:
-        """Return which of this region's devices a chain names.
+        """Return which device a chain names, of this region or of one whose devices are let in.
 
         Raises:
             IdentityError: none.
         """
-        return admit(chain, self.settings, self.identity)
+        return admit(chain, self.settings, self.identity, self.revocations)
 
     def is_revoked(self, peer: Peer) -> bool:
-        """Whether a device is revoked by name or by certificate."""
-        return self.revocations.denies(peer.common_name) or self.revocations.lists.covers(peer)
+        """Whether a device is revoked by name or by certificate, or of another region whose list is not in order."""
+        return not self.revocations.admits(peer)
 
     def install_local_expert(self) -> None:
         """Load the expert named in the configuration, if one is.
@@ -250,7 +252,7 @@ class Region:
     def _machines(self) -> Server:
         app = machines_app(
             fleet=self.settings.fleet,
-            region=self.settings.name,
+            regions=(self.settings.name, *self.guests.regions),
             is_revoked=self.is_revoked,
             announcement=lambda: self.keys.announcement,
             relay=self.relay,

@@ -26,13 +26,13 @@ from shared.wire.chunks import Reassembly
 from shared.wire.compression import decompress
 from shared.wire.envelope import SUITES, Opened, parse_header
 from shared.wire.epoch import AcceptedEpoch, StaleKeyError, accept_open
-from shared.wire.messages import Case, Kind, Telemetry, UpdateReport, decode
+from shared.wire.messages import CASES, Case, Kind, Telemetry, UpdateReport, decode
 
 OPEN_EVERY_S = 5.0
 HINT_EVERY_S = 5.0
 KEPT_EPOCHS = 2
 LARGEST_SEQUENCE = (1 << 63) - 1
-ON_CASE_TOPIC = (Kind.CASE, Kind.FRAME)
+ON_CASE_TOPIC = (*CASES, Kind.FRAME)
 
 
 class DropError(ProtocolError):
@@ -246,7 +246,7 @@ class Reception:
 
     def _messages(self, epoch: LiveEpoch, opened: Opened, at: float) -> tuple[Message, ...]:
         header = opened.header
-        key = (epoch.spool_id, header.kind, header.sequence) if header.kind is Kind.CASE else (epoch.epoch_id, header.kind, header.codec)
+        key = (epoch.spool_id, header.kind, header.sequence) if header.kind in CASES else (epoch.epoch_id, header.kind, header.codec)
         whole = self._devices[epoch.device].reassembly.add(key, opened.index, opened.count, header.codec, opened.payload)
         if whole is None:
             return ()
@@ -272,5 +272,6 @@ def _decoded(epoch: LiveEpoch, part: frame.Part, at: float) -> Message:
         raise ProtocolError(f"a case has sequence {part.sequence}.")
     case = decode(Case, part.payload)
     return Incoming(
-        device=epoch.device, spool=epoch.spool_id, sequence=part.sequence, payload=part.payload, case=case, received_at=at
+        device=epoch.device, spool=epoch.spool_id, sequence=part.sequence, payload=part.payload, case=case, received_at=at,
+        is_held=part.kind is Kind.HELD_CASE,
     )  # fmt: skip

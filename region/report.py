@@ -126,6 +126,7 @@ class Report:
             "cases_answered": counters.get("answered", 0),
             "cases_train": parts.get("train", 0),
             "cases_evaluation": parts.get("evaluation", 0),
+            "cases_elsewhere": parts.get("elsewhere", 0),
             "cases_human": labels.get("human", 0),
             "cases_generated": labels.get("generated", 0),
         }

@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from region.guests import GuestLists, Guests
 from region.quarantine import Quarantine, Quarantined
 from shared import log
 from shared.errors import IdentityError, StorageError
 from shared.identity.crl import Revocations
 from shared.identity.denied import read_revoked
+from shared.identity.names import Peer
 from shared.identity.store import Identity
 
 DUE_SOON_S = 7 * 86400.0
@@ -27,13 +29,16 @@ class RevocationList:
         path: revoked.json.
         identity: the region's, in whose folder the lists lie.
         quarantine: devices kept out for a while; None where there is none.
+        guests: the lists of other regions whose devices may come here.
     """
 
-    def __init__(self, path: Path, identity: Identity, quarantine: Quarantine | None = None) -> None:
+    def __init__(self, path: Path, identity: Identity, quarantine: Quarantine | None = None, guests: Guests | None = None) -> None:
         self._path = path
         self._identity = identity
         self._quarantine = quarantine
         self._quarantined: dict[str, Quarantined] = {}
+        self._guests = guests or Guests((), identity)
+        self._guest_lists = GuestLists()
         self._seen: tuple[float, ...] = ()
         self._names: frozenset[str] = frozenset()
         self._lists = Revocations()
@@ -71,11 +76,17 @@ class RevocationList:
 
     def covers(self, issuer: str, serial: str) -> bool:
         """Whether a certificate is on a revocation list."""
-        return bool(self._lists.entries) and (issuer, int(serial)) in self._lists.entries
+        return (issuer, int(serial)) in self._lists.entries or self._guest_lists.covers(issuer, int(serial))
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether a device may come in: not revoked, and of this region or of one whose devices are let in."""
+        if self.denies(peer.common_name) or self._lists.covers(peer):
+            return False
+        return peer.region == self._identity.peer.region or self._guest_lists.admits(peer, now=time.time())
 
     def refresh(self) -> bool:
         """Read again what changed on disk; returns whether anything did. A damaged list leaves the last good one in force."""
-        seen = tuple(path.stat().st_mtime if path.exists() else 0.0 for path in (self._path, self._identity.crl_path))
+        seen = tuple(path.stat().st_mtime if path.exists() else 0.0 for path in (self._path, self._identity.crl_path, *self._guests.files))
         seen += (self._quarantine.stamp if self._quarantine else 0,)
         if seen == self._seen:
             return False
@@ -84,7 +95,8 @@ class RevocationList:
         try:
             self._names = frozenset(read_revoked(self._path))
             pem = self._identity.revocation_lists()
-            self._lists, self._pem = self._identity.revocations(pem), pem
+            lists, guests = self._identity.revocations(pem), self._guests.read()
+            self._lists, self._guest_lists, self._pem = lists, guests, pem + guests.pem
         except (IdentityError, StorageError) as error:
             if is_first:
                 raise

@@ -57,7 +57,8 @@ CREATE TRIGGER IF NOT EXISTS case_gone AFTER DELETE ON cases BEGIN
 END;
 """
 
-TRAIN, EVALUATION, UNUSED = "train", "evaluation", "unused"
+TRAIN, EVALUATION, UNUSED, ELSEWHERE = "train", "evaluation", "unused", "elsewhere"
+"""`ELSEWHERE`: another region may have the case too; it is kept and answered here and used for nothing."""
 
 
 def part_of(stream: str, unit: str, *, is_audit: bool) -> str:

@@ -138,7 +138,8 @@ class Vault:
             answers: id and answer.
             release: the expert's.
             now: Unix seconds.
-            note: called inside the transaction with the ids that had no answer before, for what is counted once per case.
+            note: called inside the transaction with the ids that had no answer before, for what is counted once per case; without those
+                that another region may have counted.
 
         Raises:
             StorageError: not stored; the cases count as unanswered and are answered again.
@@ -150,7 +151,8 @@ class Vault:
             facts.note_answers(connection, answers)
             count(connection, "answered", len(fresh))
             if note is not None:
-                note(connection, fresh)
+                apart = "SELECT id FROM cases WHERE id = ? AND part = ?"
+                note(connection, [case for case in fresh if not connection.execute(apart, (case, schema.ELSEWHERE)).fetchone()])
 
     def refuse(self, case: int, reason: str) -> None:
         """Note that a case cannot be answered (its picture cannot be read), so that it is not tried again."""
@@ -281,7 +283,8 @@ class Vault:
             return Stored(outcome=Outcome.CONFLICT)
         connection.execute("INSERT INTO dedupe VALUES (?, ?, ?, ?)", (*key, digest))
         name = secrets.token_bytes(16)
-        part = schema.part_of(item.case.stream, item.case.unit, is_audit=item.case.is_audit)
+        use = schema.part_of(item.case.stream, item.case.unit, is_audit=item.case.is_audit)
+        part = schema.ELSEWHERE if item.is_held else use
         row = connection.execute(
             "INSERT INTO cases (name, device, spool, sequence, received_at, is_audit, part, size, wrapped, sealed)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

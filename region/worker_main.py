@@ -16,6 +16,7 @@ from region.daemonline import DaemonLine
 from region.epochs import EpochStore
 from region.figures import Figures
 from region.guard import Guard
+from region.guests import Guests
 from region.intakeparts import Intake, Surroundings
 from region.keys import KeyRing
 from region.newsdesk import NewsDesk
@@ -71,7 +72,7 @@ class WorkerProcess:
         self._vault = Vault(settings.vault_path, joins=True)
         self._keys = KeyRing(self._vault, region=settings.name, sign=self._server.sign, chain=self._server.chain)
         quarantine = Quarantine(settings.quarantine_path)
-        self._revocations = RevocationList(settings.revoked_path, self._server, quarantine)
+        self._revocations = RevocationList(settings.revoked_path, self._server, quarantine, Guests(settings.fail_over_for, self._server))
         self._guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
         outlet = Outlet(lambda: b"")  # what is said to all is the daemon's to say
         self._replies = Replies(outlet.publish, self._figures)

@@ -26,10 +26,12 @@ class Revocations(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         entries: (issuer's key identifier, hexadecimal; serial number).
         next_update: when the first of the lists falls due, seconds since the Unix epoch.
+        issuers: key identifiers of the authorities whose lists these are.
     """
 
     entries: frozenset[tuple[str, int]] = frozenset()
     next_update: float = float("inf")
+    issuers: frozenset[str] = frozenset()
 
     def covers(self, peer: Peer) -> bool:
         """Return whether the peer's certificate is revoked."""
@@ -74,7 +76,7 @@ def read_crls(pem: bytes, authorities: Iterable[x509.Certificate]) -> Revocation
         if _identifier(authority) not in listed:
             name = authority.subject.rfc4514_string()[:200]
             raise IdentityError(f"the revocation list of {name} is missing.", "Copy devices.crl.pem anew from the authority.")
-    return Revocations(entries=frozenset(entries), next_update=due)
+    return Revocations(entries=frozenset(entries), next_update=due, issuers=frozenset(listed))
 
 
 def _identifier(authority: x509.Certificate) -> str:

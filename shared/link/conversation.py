@@ -24,7 +24,7 @@ from shared.link.session import Send, Session
 from shared.wire.chunks import split
 from shared.wire.compression import compress
 from shared.wire.envelope import SEALS_PER_EPOCH, Sealer
-from shared.wire.messages import Answer, Command, Credit, Kind, Receipt
+from shared.wire.messages import CASES, Answer, Command, Credit, Kind, Receipt
 
 Read = Callable[[int], "bytes | None"]
 """Returns a case's payload by its sequence, or None when it has left the spool."""
@@ -47,7 +47,7 @@ class Conversation:
 
     def __init__(self, *, handshake: Handshake, session: Session) -> None:
         self._handshake = handshake
-        self._session = session
+        self.session = session
         self._spool_id = b""
         self._sealer: Sealer | None = None
         self._downlink: Downlink | None = None
@@ -65,12 +65,12 @@ class Conversation:
     def offered(self, items: Iterable[Waiting], *, evicted: Iterable[int]) -> None:
         """Take cases that the spool holds now, and let those go that gave way."""
         for item in items:
-            self._session.add(item)
-        self._session.forget(evicted)
+            self.session.add(item)
+        self.session.forget(evicted)
 
     def reconnected(self) -> None:
         """The connection was lost or made: what is unconfirmed is sent again."""
-        self._session.reset()
+        self.session.reset()
         self._outbox.clear()
         self._handshake.reconnected()
 
@@ -102,13 +102,13 @@ class Conversation:
         word = self._downlink.take(data)
         self._heard_at = now
         if self._handshake.heard() and self._handshake.openings_sent > 1:
-            self._session.reset()
+            self.session.reset()
         if isinstance(word, Receipt):
             return self._receipt(word, now), None
         if isinstance(word, Credit):
-            self._session.credit(word.limit)
+            self.session.credit(word.limit)
         elif isinstance(word, Answer):
-            is_ours = word.spool_id == self._spool_id and self._session.answered(word.sequence)
+            is_ours = word.spool_id == self._spool_id and self.session.answered(word.sequence)
             return [], word if is_ours else None
         return [], word if isinstance(word, Command) else None
 
@@ -137,10 +137,10 @@ class Conversation:
             return Outgoing("open", opening)
         sealer = self._sealer
         while sealer is not None and not self._outbox and sealer.counter < SEALS_PER_EPOCH:
-            send = self._session.next(now, counter=sealer.counter)
+            send = self.session.next(now, counter=sealer.counter)
             if send is None:
                 return None
-            if send.kind is Kind.CASE:
+            if send.kind in CASES:
                 self._seal_chunk(sealer, send, read)
             else:
                 self._seal_whole(sealer, send.kind, telemetry() if send.kind is Kind.TELEMETRY else send.payload)
@@ -148,7 +148,7 @@ class Conversation:
 
     def control(self, payload: bytes, *, until: float = float("inf")) -> None:
         """Queue an encoded update report that nobody wants any more after `until`, in monotonic seconds."""
-        self._session.control(payload, until=until)
+        self.session.control(payload, until=until)
 
     def epoch(self, now: float) -> dict[str, object]:
         """Return the key epoch's state in words, its age in seconds, what was sealed in it and which key it is opened to."""
@@ -161,11 +161,11 @@ class Conversation:
     @property
     def credit_left(self) -> int | None:
         """How many more envelopes may carry cases in this epoch, None before the region's first word."""
-        return None if self._sealer is None else self._session.credit_left(self._sealer.counter)
+        return None if self._sealer is None else self.session.credit_left(self._sealer.counter)
 
     def wake_at(self, now: float) -> float | None:
         """Return when something is due by itself, in monotonic seconds; None before the first epoch."""
-        return None if self._sealer is None else self._session.wake_at(now)
+        return None if self._sealer is None else self.session.wake_at(now)
 
     @property
     def is_open(self) -> bool:
@@ -184,24 +184,24 @@ class Conversation:
             self._sealer = Sealer(opening.keys, epoch=opening.epoch_id, suite=opening.suite, is_padded=is_padded)
             self._downlink = Downlink(opening)
             self._outbox.clear()
-            self._session.begin_epoch()
+            self.session.begin_epoch()
 
     def _receipt(self, receipt: Receipt, now: float) -> list[int]:
         if (receipt.vault_id, receipt.spool_id) != (self._handshake.vault_id, self._spool_id):
             self.ignored["receipt of another vault or spool"] += 1
             return []
-        self._session.credit(receipt.credit)
-        return self._session.stored(receipt.ranges, now=now)
+        self.session.credit(receipt.credit)
+        return self.session.stored(receipt.ranges, now=now)
 
     def _seal_chunk(self, sealer: Sealer, send: Send, read: Read) -> None:
         if self._chunks[0] != send.sequence or send.index == 0:
             payload = read(send.sequence)
             if payload is None:
-                self._session.forget([send.sequence])  # evicted meanwhile, or its row is damaged
+                self.session.forget([send.sequence])  # evicted meanwhile, or its row is damaged
                 return
             self._chunks = (send.sequence, split(payload))
         part = self._chunks[1][send.index]
-        sealed = sealer.seal(Kind.CASE, part, sequence=send.sequence, index=send.index, count=send.count)
+        sealed = sealer.seal(send.kind, part, sequence=send.sequence, index=send.index, count=send.count)
         self._outbox.append(Outgoing("case", sealed))
 
     def _seal_whole(self, sealer: Sealer, kind: Kind, payload: bytes) -> None:

@@ -120,14 +120,20 @@ class Session:
                 self._leave_flight(record)
 
     def release(self) -> list[tuple[Waiting, Kind]]:
-        """Let go of every case that this region cannot have; they may be sent to another."""
-        free = [record for record in self._records.values() if record.is_open and not record.was_exposed]
-        self.forget([record.item.sequence for record in free])
-        return [(record.item, record.kind) for record in free]
+        """Let go of every case that may be sent to another region: this one cannot have it, or it is without effect anyway."""
+        return self._let_go(lambda record: not record.was_exposed or record.kind is Kind.HELD_CASE)
+
+    def surrender(self) -> list[tuple[Waiting, Kind]]:
+        """Let go of what this region may have, to be kept elsewhere without effect."""
+        return [(item, Kind.HELD_CASE) for item, _ in self._let_go(lambda record: record.was_exposed)]
 
     def exposed(self) -> list[int]:
-        """Return what this region may have and has not confirmed."""
-        return [sequence for sequence, record in self._records.items() if record.is_open and record.was_exposed]
+        """Return what this region may have and has not confirmed, and no other may have with effect."""
+        return [number for number, one in self._records.items() if one.is_open and one.was_exposed and one.kind is Kind.CASE]
+
+    def anybodys(self) -> list[int]:
+        """Return what waits to be kept without effect, by this region or another."""
+        return [number for number, one in self._records.items() if one.is_open and one.kind is Kind.HELD_CASE]
 
     def outdated(self) -> list[int]:
         """Return, once, what has passed its time without a receipt: the spool may delete exactly these."""
@@ -241,6 +247,11 @@ class Session:
     def in_flight(self) -> int:
         """Cases sent, wholly or in part, without a receipt."""
         return self._in_flight
+
+    def _let_go(self, may_go: Callable[[Record], bool]) -> list[tuple[Waiting, Kind]]:
+        gone = [record for record in self._records.values() if record.is_open and may_go(record)]
+        self.forget([record.item.sequence for record in gone])
+        return [(record.item, record.kind) for record in gone]
 
     def _next_chunk(self, now: float, counter: int) -> Send | None:
         if self._credit is not None and counter >= self._credit:

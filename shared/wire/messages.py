@@ -22,13 +22,16 @@ import msgspec
 from shared.errors import ProtocolError
 
 SCHEMA = 2
-"""What this code reads. 1: sealed messages, zstd. 2: frames, dictionaries, filling to size classes."""
+"""What this code reads. 1: sealed messages, zstd. 2: frames, dictionaries, filling to size classes, held cases."""
 LARGEST_MESSAGE_BYTES = 1 << 20
 """What a decoder takes at most, checked before anything is parsed."""
 
 
 class Kind(IntEnum):
-    """The kind byte of an envelope. Up: from the device. Down: from the region."""
+    """The kind byte of an envelope. Up: from the device. Down: from the region.
+
+    `HELD_CASE` is a case that another region may have stored too: it is kept and answered, and has no effect.
+    """
 
     OPEN = 1
     CASE = 2
@@ -40,6 +43,10 @@ class Kind(IntEnum):
     ANSWER = 17
     CREDIT = 18
     COMMAND = 19
+
+
+CASES = (Kind.CASE, Kind.HELD_CASE)
+"""The kinds whose body is a case and whose header names its sequence."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

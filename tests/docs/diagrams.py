@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloud import rollout_states
 from edge import swap
-from shared.link import casestates, handshake
+from shared.link import casestates, handshake, route
 
 PAGES = tuple(Path(__file__).resolve().parents[2] / "docs" / name for name in ("architecture.md", "link.md"))
 
@@ -31,6 +31,7 @@ DIAGRAMS = {
     "reply": drawn(casestates.REPLY, casestates.Reply.NONE),
     "answers": drawn(casestates.ANSWERS, casestates.Answers.EXPECTED),
     "epoch": drawn(handshake.HANDSHAKE, handshake.State.NO_KEY),
+    "route": drawn(route.ROUTE, route.State.HOME),
     "update": swap.diagram(),
     "rollout": drawn(rollout_states.TABLE, rollout_states.State.CANARY),
 }

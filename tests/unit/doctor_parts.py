@@ -72,7 +72,7 @@ class Place:
         def is_revoked(peer: Peer) -> bool:
             return peer.common_name in self.revoked
 
-        app = machines_app(fleet="acme", region="region-1", is_revoked=is_revoked, announcement=lambda: self.key, relay=None)
+        app = machines_app(fleet="acme", regions=("region-1",), is_revoked=is_revoked, announcement=lambda: self.key, relay=None)
         context = server_context(self.site.region, client_tier="edge")
         return serve(app, host="127.0.0.1", port=0, context=context, key="machines.port")
 

@@ -298,7 +298,7 @@ def test_the_key_is_served_to_devices_and_to_nobody_else(site: Site) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(f"https://localhost:{site.ports[2]}/v1/key", timeout=5, context=context)
     online.close()
-    machines = machines_app(fleet="acme", region="region-1", is_revoked=lambda _: False, announcement=lambda: b"", relay=None)
+    machines = machines_app(fleet="acme", regions=("region-1",), is_revoked=lambda _: False, announcement=lambda: b"", relay=None)
     assert {role_of(route) for route in machines.routes} == {"device"}
     assert {role_of(route) for route in ops_app(problems=list, status=dict).routes} == {"local"}
 

@@ -71,7 +71,7 @@ def relay(tmp_path: Path, identities: dict[str, Identity], repository: Repositor
     fetch = from_https(https.get)
     client = TrustedClient(tmp_path / "region" / "trust", bootstrap_root=repository.root(), fetch=fetch)
     made = Relay(tmp_path / "region" / "cache", client=client, fetch=fetch, on_change=lambda _: None)
-    app = machines_app(fleet="acme", region="region-1", is_revoked=lambda _: False, announcement=lambda: b"", relay=made)
+    app = machines_app(fleet="acme", regions=("region-1",), is_revoked=lambda _: False, announcement=lambda: b"", relay=made)
     gateway = serve(app, host="127.0.0.1", port=0, context=server_context(identities["region"], client_tier="edge"))
     gateway.start()
     yield made, gateway

@@ -128,7 +128,7 @@ def test_what_waited_while_the_region_was_away_goes_when_it_comes(region: SmallR
     device.start()
     for frame in range(5):
         device.uplink.offer(case(frame), False, 0.5)
-    device.wait(device.uplink._is_connected, "connected to the broker")
+    device.wait(lambda: device.uplink._lanes["region-1"].is_connected, "connected to the broker")
     assert not device.uplink.status()["connected"]
     region.announce()
     device.wait(lambda: device.spool.occupancy()[0] == 0, "all stored")
@@ -235,7 +235,7 @@ def test_telemetry_carries_the_floor_and_reports_are_said_until_heard(site: Site
 
 def test_a_refresh_is_passed_on(region: SmallRegion, device: Device) -> None:
     device.start()
-    device.wait(device.uplink._is_connected, "connected")
+    device.wait(lambda: device.uplink._lanes["region-1"].is_connected, "connected")
     until(lambda: region.client.publish(topics.REFRESH, b"") and device.refreshed, "passed on")
 
 
