@@ -37,6 +37,7 @@ WALL = 1_800_000_000.0
 DAY_S = 86400.0
 DEVICE = Signer("edge-1.north")
 Key = tuple[bytes, int]
+Named = Mapping[tuple[str, bytes], bytes]
 
 
 class Caller(NamedTuple):
@@ -72,7 +73,7 @@ class ModelVault:
         self.windows: dict[tuple[str, bytes], bytes] = {}
         self.is_failing = False
 
-    def store(self, items: Sequence[Incoming], windows: Mapping[tuple[str, bytes], bytes], floors: Mapping[tuple[str, bytes], int]) -> list[Stored]:  # fmt: skip
+    def store(self, items: Sequence[Incoming], windows: Named, floors: Mapping[tuple[str, bytes], int]) -> list[Stored]:
         if self.is_failing:
             raise StorageError("the disk is full.")
         stored = [self._store(item) for item in items]
@@ -107,8 +108,8 @@ class EpochRows:
 
     def add(self, accepted: AcceptedEpoch, *, issuer: str, serial: str, now: float) -> None:
         epoch = Epoch(
-            device=accepted.peer.common_name, epoch_id=accepted.epoch_id, spool_id=accepted.spool_id, suite=accepted.suite, prk=accepted.prk,
-            issuer=issuer, serial=serial,
+            device=accepted.peer.common_name, epoch_id=accepted.epoch_id, spool_id=accepted.spool_id, suite=accepted.suite,
+            prk=accepted.prk, issuer=issuer, serial=serial,
         )  # fmt: skip
         self.rows[epoch.device, epoch.epoch_id] = (accepted.digest, epoch, now)
 
