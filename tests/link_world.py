@@ -124,6 +124,16 @@ class Nobody:
         return False
 
 
+class NoLimits:
+    """Every device may send what it likes."""
+
+    def is_slowed(self, device: str, *, now: float) -> bool:
+        return False
+
+    def refused(self, device: str, reason: str, *, now: float) -> None:
+        pass
+
+
 class RegionEnd:
     """One region: its vault, keys and epochs survive a crash."""
 
@@ -169,12 +179,12 @@ class RegionEnd:
                 self.reception.restore(Epoch(**{name: getattr(epoch, name) for name in Epoch.__struct_fields__} | {"window": window}))
         self.intake = IntakeWorker(
             "intake", reception=self.reception, vault=self.vault, epochs=self.epochs, replies=replies, fleet=Fleet(), figures=Figures(),
-            submit=lambda jobs: None, deadline_s=2.0,
+            guard=NoLimits(), submit=lambda jobs: None, deadline_s=2.0,
         )  # fmt: skip
 
     def take(self, topic: str, payload: bytes, *, now: float, wall: float) -> None:
         """Let the intake worker do its work on one message; what it says lies in `down`."""
-        self.intake._work([Letter(topic, payload, now, wall)])
+        self.intake._work([Letter(topic, payload, DEVICE.common_name, now, wall)])
 
     def _publish(self, topic: str, payload: bytes) -> bool:
         self.down.append((topic, payload))

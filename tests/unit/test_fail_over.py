@@ -154,7 +154,7 @@ def test_only_devices_of_a_region_that_is_named_with_its_list_come_in(site: Site
     site.authority.revoke(bad.peer.common_name)
     settings.crl.write_bytes(site.authority.crl("region-2"))
     closed = RevocationList(tmp_path / "revoked.json", site.region)
-    lists = RevocationList(tmp_path / "revoked.json", site.region, Guests([settings], site.region))
+    lists = RevocationList(tmp_path / "revoked.json", site.region, guests=Guests([settings], site.region))
     for one in (closed, lists):
         one.refresh()
     peers = [who(identity, site) for identity in (site.edge, good, bad, stranger)]
@@ -181,7 +181,7 @@ def test_a_list_that_cannot_be_used_shuts_that_region_out_and_nobody_else(site: 
         settings = FailOverSettings(region="region-2", authority=theirs / "devices.pem", crl=theirs / "devices.crl.pem")
     else:
         settings = FailOverSettings(region="region-2", authority=site.region.folder / "devices.pem", crl=site.region.crl_path)
-    lists = RevocationList(tmp_path / "revoked.json", site.region, Guests([settings], site.region))
+    lists = RevocationList(tmp_path / "revoked.json", site.region, guests=Guests([settings], site.region))
     lists.refresh()
     assert not lists.admits(guest)
     assert lists.admits(who(site.edge, site))
