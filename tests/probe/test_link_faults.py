@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM or "nothing is mis
 
 
 def break_and_count(names: tuple[str, ...], kills: int) -> None:
-    with World(devices=2, workers=2, seed=secrets.randbits(31)) as world:
+    with World(devices=2, workers=3, seed=secrets.randbits(31)) as world:
         outcome = faults.run(world, kills=kills, each=2, names=names, told=print)
         world.drain()
         account, seen = world.account()

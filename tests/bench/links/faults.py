@@ -17,11 +17,11 @@ from tests.bench.links.surroundings import DAY_S
 from tests.bench.links.world import CLEAR, World
 
 VICTIMS = ("edge", "edge", "edge", "broker", "broker", "region", "region", "worker", "worker")
-"""Whom a kill meets, by weight; a worker that is not a process of its own is the region's."""
+"""Whom a kill meets, by weight; workers are those that are processes of their own."""
 LONGEST_PAUSE_S = 0.8
 SLOW = Lane(rate_mbit=0.5, delay_ms=150, queue_ms=2000)
 DISORDERLY = Lane(rate_mbit=20, delay_ms=10, loss=0.02, reorder=0.2, reorder_ms=8)
-MOST_ATTEMPTS = 50
+PATIENCE_S = 4.0
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -91,6 +91,13 @@ def vault_restored(world: World) -> Iterator[None]:
     yield
 
 
+def worker_removed(world: World) -> Iterator[None]:
+    """One intake worker is taken away and added again; others take its devices over."""
+    world.set_workers(world.site.workers[2:])
+    yield
+    world.set_workers(world.site.workers[1:])
+
+
 def stepped(side: str, seconds: int) -> Fault:
     """Return a fault that sets a side's clock for a while."""
 
@@ -111,6 +118,7 @@ FAULTS: dict[str, Fault] = {
     "region disk full": region_disk_full,
     "spool re-created": spool_re_created,
     "vault restored": vault_restored,
+    "worker removed": worker_removed,
     "device clock a day ahead": stepped("device", DAY_S),
     "device clock a day behind": stepped("device", -DAY_S),
     "region clock a day ahead": stepped("region", DAY_S),
@@ -147,11 +155,11 @@ def run(world: World, *, kills: int, each: int, names: tuple[str, ...] = tuple(F
 
 
 def _kill_somebody(world: World) -> str:
-    """Kill one process at a random moment; returns what it was."""
-    for _ in range(MOST_ATTEMPTS):
-        time.sleep(world.chance.uniform(0.05, LONGEST_PAUSE_S))  # the moment is what is tried here
-        world.tend()
-        victim = world.chance.choice(VICTIMS)
-        if world.kill(victim):
-            return victim
-    raise AssertionError("nobody is left to kill.")
+    """Kill one process at a random moment; returns what it was. Who is not there for long (its parent was killed) gives way to another."""
+    while True:
+        victim, deadline = world.chance.choice(VICTIMS), time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            time.sleep(world.chance.uniform(0.05, LONGEST_PAUSE_S))  # the moment is what is tried here
+            world.tend()
+            if world.kill(victim):
+                return victim

@@ -24,7 +24,7 @@ class BenchSite:
         place: `ON_DISK`, where a synced write waits for the disk, or `IN_MEMORY`, where it does not.
         host: the address its broker listens on.
         devices: how many device identities to issue: edge-1 and so on.
-        workers: intake workers.
+        workers: identities of intake workers; the daemon runs the first itself.
     """
 
     def __init__(self, place: Path, host: str, *, devices: int = 1, workers: int = 1) -> None:
@@ -34,7 +34,7 @@ class BenchSite:
         self.config = self.folder / "region.toml"
         self.state = self.folder / "state"
         self.names = [f"edge-{number + 1}" for number in range(devices)]
-        self._workers = workers
+        self.workers = [f"intake-{number}" for number in range(workers)]
 
     def __enter__(self) -> BenchSite:
         """Issue all certificates and write region.toml."""
@@ -42,8 +42,8 @@ class BenchSite:
         hosts = [self.host, "127.0.0.1", "localhost"]
         authority.issue_region(REGION, "server", hosts, destination=self.folder / "server")
         authority.issue_region(REGION, "probe", [], destination=self.folder / "probe")
-        for number in range(self._workers):
-            authority.issue_region(REGION, f"intake-{number}", [], destination=self.folder / "workers" / f"intake-{number}")
+        for name in self.workers:
+            authority.issue_region(REGION, name, [], destination=self.folder / "workers" / name)
         for name in self.names:
             self._issue_device(authority, name)
         self.write_config()

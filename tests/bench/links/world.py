@@ -14,12 +14,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from region.vault import Vault
+from region.workerlist import write_workers
 from shared.errors import StorageError
 from shared.link import recount
 from tests.bench.links.ledger import Account, Key, parse_journal, settle
@@ -74,6 +76,7 @@ class World:
             for disk in self.disks.values():
                 stack.callback(disk.stop)
             stack.callback(self._end)
+            self.set_workers(self.site.workers[1:])
             self.tend()
             self._stack = stack.pop_all()
         return self
@@ -105,6 +108,13 @@ class World:
         if victim == "broker" and pid:
             self.tap.memory(pid)
         return _killed(pid)
+
+    def set_workers(self, names: Sequence[str]) -> None:
+        """Say which intake workers run as processes beside the daemon, which has one of its own; it follows within a second or so."""
+        try:
+            write_workers(self.site.state / "workers.json", names)
+        except StorageError:
+            return  # the region's disk may be full
 
     def stored(self) -> Counter[str]:
         """Return how many cases of each device lie in the vault now; nothing while it cannot be read."""
