@@ -146,6 +146,12 @@ class UpdateSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     root: Path | None = None
 
 
+class MetricsSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """With a `port`, the device tells Prometheus its figures on 127.0.0.1 (`/metrics`); without one it has no listener at all."""
+
+    port: Port | None = None
+
+
 class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """edge.toml."""
 
@@ -166,6 +172,7 @@ class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     picture: PictureSettings = PictureSettings()
     model: ModelSettings = ModelSettings()
     update: UpdateSettings = UpdateSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def spool_path(self) -> Path:

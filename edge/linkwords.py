@@ -31,7 +31,7 @@ def lines(status: Mapping[str, Any]) -> list[str]:
         ("sent", f"{link.get('cases_sent', 0)} cases, {link.get('receipts', 0)} receipts, {size(link.get('bytes_sent', 0))} in all"),
         ("in flight", f"{link.get('in_flight', 0)} cases without a receipt; credit for {_credit(link.get('credit_left'))}"),
         ("answers", f"{link.get('answers', 0)} came, {link.get('answers_late', 0)} were late, {link.get('answers_absent', 0)} never came"),
-        ("spool", f"{spool.get('cases', 0)} cases wait, {size(spool.get('bytes', 0))}"),
+        ("spool", f"{spool.get('cases', 0)} cases wait, {size(spool.get('bytes', 0))}{_alarm(spool.get('alarm'))}"),
         ("dropped", dropped(link, spool)),
     ]
     return [f"{label:{LABEL}}{words}" for label, words in rows]
@@ -59,6 +59,10 @@ def dropped(link: Mapping[str, Any], spool: Mapping[str, Any]) -> str:
     reasons |= {name.replace("_", " "): spool.get(name, 0) for name in ("evicted", "dropped_before_spool", "not_spooled")}
     found = [f"{count} {reason}" for reason, count in reasons.items() if count]
     return ", ".join(found) or "nothing"
+
+
+def _alarm(reason: str | None) -> str:
+    return f"; IN MEMORY ONLY: {reason}" if reason else ""
 
 
 def _heard(seconds: float | None) -> str:

@@ -20,6 +20,7 @@ from edge.config import EdgeSettings, StreamSettings
 from edge.counters import Served
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
+from edge.metricsport import MetricsPort
 from edge.model import MakeEngine, ModelSlot, open_model
 from edge.newest import NewestFrames
 from edge.numbers import FrameNumbers
@@ -235,6 +236,7 @@ class Agent:
             FirstModel(self._settings.model.path, self._models, self._make_engine),
             self._pipeline,
             StatusServer(self._settings.state / "status.sock", self._reporter.status),
+            *([MetricsPort(self._settings.metrics.port, self._reporter.status)] if self._settings.metrics.port else []),
             *self._streams,
         ]
 

@@ -20,6 +20,8 @@ class Figures:
         self.batches = 0
         self.expert_failures = 0
         self.storage_failures = 0
+        self.receipts = 0
+        self.epochs_opened = 0
         self.replies = 0
         self.replies_unsent = 0
         self._latency: deque[float] = deque(maxlen=RECENT)

@@ -178,6 +178,7 @@ class IntakeWorker:
                 return
             live = self._reception.adopt(opened)
             self._replies.adopt(opened.device, accepted.keys, epoch_id=accepted.epoch_id, suite=accepted.suite, terms=accepted.terms)
+            self._figures.epochs_opened += 1
             self._logger.info(EPOCH_OPENED, device=opened.device, epoch=f"{accepted.epoch_id:016x}", suite=accepted.suite)
         self._fleet.heard(opened.device, now=letter.at, size=len(letter.payload))
         self._give_credit(live)
@@ -222,6 +223,7 @@ class IntakeWorker:
         credit = max(0, epoch.credit_given if self._is_slowed(epoch) else epoch.credit)
         message = Receipt(vault_id=self._vault.vault_id, spool_id=spool, ranges=ranges, credit=credit)
         if self._replies.send(device, Kind.RECEIPT, message):
+            self._figures.receipts += sum(last - first + 1 for first, last in ranges)
             epoch.credit_given = credit
 
     def _note(self, letter: Letter, one: Heard) -> None:

@@ -5,6 +5,7 @@ The metrics are plain numbers read at each scrape; nothing in a hot path knows o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,6 +47,11 @@ class StatusCollector(Collector):
         for reason, number in sorted(status["dropped"].items()):
             dropped.add_metric([reason], number)
         yield dropped
+        yield GaugeMetricFamily("terrace_region_quarantined", "Devices shut out for a time.", value=len(status.get("quarantined", ())))
+        workers = GaugeMetricFamily("terrace_region_workers", "Intake workers, by state.", labels=["state"])
+        for state, number in sorted(Counter(worker["state"] for worker in status["workers"]).items()):
+            workers.add_metric([state], number)
+        yield workers
         yield GaugeMetricFamily("terrace_region_drift_alarm", "1 while there is a drift alarm.", value=float(status["drift"]["alarm"]))
         yield GaugeMetricFamily(
             "terrace_region_disagreement",
@@ -59,6 +65,11 @@ class StatusCollector(Collector):
 
 COUNTERS = {
     "messages": "Messages taken off the broker.",
+    "cases_duplicate": "Cases that were stored before, since the start.",
+    "receipts": "Cases receipted, those stored before too, since the start.",
+    "replies": "Messages to devices, since the start.",
+    "replies_unsent": "Messages to devices that the broker did not take.",
+    "epochs_opened": "Key epochs that devices opened, since the start.",
     "cases_stored": "Cases stored, of all times.",
     "cases_answered": "Cases answered, of all times.",
     "answers_late": "Answers after their deadline, since the start.",

@@ -27,7 +27,7 @@ LENGTH_BYTES = 4
 MOST_JOBS = 1024
 """Cases one News hands to the expert; what is more is answered from the vault."""
 MOST_REPORTS = 1024
-COUNTED = ("messages", "cases_new", "cases_duplicate", "storage_failures", "replies", "replies_unsent")
+COUNTED = ("messages", "cases_new", "cases_duplicate", "storage_failures", "replies", "replies_unsent", "receipts", "epochs_opened")
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):

@@ -186,6 +186,10 @@ def test_two_devices_over_the_real_broker_and_what_the_region_says_of_it(site: S
     assert http(ops, "/readyz")[0] == 200
     metrics = http(ops, "/metrics")[1]
     assert "terrace_region_cases_stored_total 4.0" in metrics
+    assert "terrace_region_receipts_total 4.0" in metrics
+    assert "terrace_region_epochs_opened_total 2.0" in metrics
+    assert 'terrace_region_workers{state="serving"}' in metrics
+    assert "terrace_region_quarantined 0.0" in metrics
     one.close()
     two.close()
     site.stop()
