@@ -59,7 +59,8 @@ def doctor(config: Config = DEFAULT, as_json: Json = False) -> None:
     Example: terrace link doctor --config edge.toml
     """
     log.configure(level="error")
-    examination = Examination(main.load_settings(config), main.load_identity)
+    settings = main.load_settings(config)
+    examination = Examination(settings, main.load_identity, proxy=main.proxy_rule(settings))
     found = []
     for finding in examination.findings():
         found.append(finding)

@@ -15,6 +15,7 @@ from edge.doctor.words import day
 from shared.clock import Clock, wall
 from shared.errors import LinkError, TerraceError
 from shared.identity.store import Identity
+from shared.link.proxy import NO_PROXY, ProxyRule
 from shared.status import read_status
 
 PATIENCE_S = 5.0
@@ -27,20 +28,28 @@ class Examination:
     Args:
         settings: edge.toml.
         load: returns the device's identity.
+        proxy: which proxy the region is reached through, if any.
         clock: Unix seconds, this machine's.
         patience_s: how long any one answer is waited for.
     """
 
     def __init__(
-        self, settings: EdgeSettings, load: Callable[[EdgeSettings], Identity], *, clock: Clock = wall, patience_s: float = PATIENCE_S
+        self,
+        settings: EdgeSettings,
+        load: Callable[[EdgeSettings], Identity],
+        *,
+        proxy: ProxyRule = NO_PROXY,
+        clock: Clock = wall,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._settings = settings
         self._load = load
         self._clock = clock
         self._patience_s = patience_s
-        self._broker = Address(host=settings.link.host, port=settings.link.port, key="link.host and link.port")
-        relay = urlsplit(settings.link.relay_url)
-        self._relay = Address(host=relay.hostname or "", port=relay.port or 443, key="link.relay_url")
+        self._proxy = proxy
+        link, relay = settings.link, urlsplit(settings.link.relay_url)
+        self._broker = _address(link.host, link.port, "link.host and link.port", proxy)
+        self._relay = _address(relay.hostname or "", relay.port or 443, "link.relay_url", proxy)
         self._loaded: Identity | None = None
         self._relayed: Relayed | None = None
         self._shaken = Shaken(address=self._broker)
@@ -52,7 +61,7 @@ class Examination:
             "identity": self._own,
             "names": self._look_up,
             "clock": lambda: judgement.clock(self._ask_relay(), self._self(), now=self._clock()),
-            "tcp": lambda: judgement.tcp(probes.dial(self._broker, deadline_s=self._patience_s)),
+            "tcp": lambda: judgement.tcp(probes.dial(self._broker, self._proxy, deadline_s=self._patience_s)),
             "tls": self._shake,
             "certificate": lambda: judgement.certificate(self._shaken, self._self(), now=self._region_clock()),
             **{check: partial(self._talk, check) for check in TALK},
@@ -78,13 +87,13 @@ class Examination:
         return judgement.names([probes.resolve(address, deadline_s=self._patience_s) for address in (self._broker, self._relay)])
 
     def _shake(self) -> Finding:
-        self._shaken = probes.shake(self._broker, self._identity, deadline_s=self._patience_s)
+        self._shaken = probes.shake(self._broker, self._identity, self._proxy, deadline_s=self._patience_s)
         return judgement.tls(self._shaken)
 
     def _ask_relay(self) -> Relayed:
         if self._relayed is None:
-            url = self._settings.link.relay_url
-            self._relayed = probes.ask_relay(url, self._identity, self._relay, wall=self._clock, deadline_s=self._patience_s)
+            url, patience_s = self._settings.link.relay_url, self._patience_s
+            self._relayed = probes.ask_relay(url, self._identity, self._relay, self._proxy, wall=self._clock, deadline_s=patience_s)
         return self._relayed
 
     def _talk(self, check: str) -> Finding:
@@ -102,8 +111,16 @@ class Examination:
 
     def _visit(self) -> Visited:
         key = self._ask_relay().key
-        link, clock = self._settings.link, self._region_clock
-        return Visit(self._broker, self._identity, link=link, key=key, wall=clock, patience_s=self._patience_s).make()
+        visit = Visit(
+            self._broker,
+            self._identity,
+            link=self._settings.link,
+            rule=self._proxy,
+            key=key,
+            wall=self._region_clock,
+            patience_s=self._patience_s,
+        )
+        return visit.make()
 
     def _region_clock(self) -> float:
         """Return the time as the region has it, where that is known, else ours."""
@@ -125,3 +142,8 @@ class Examination:
             not_after=identity.peer.not_after,
             answer_deadline_s=deadline,
         )
+
+
+def _address(host: str, port: int, key: str, rule: ProxyRule) -> Address:
+    found = rule.for_host(host)
+    return Address(host=host, port=port, key=key, proxy="" if found is None else f"{found.host}:{found.port}")

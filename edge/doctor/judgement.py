@@ -71,8 +71,14 @@ def names(seen: Sequence[Resolved]) -> Finding:
     for one in seen:
         if one.failure is not Failure.NONE:
             default = ("{host} has no address", "Correct {key}.")
-            return _failed("names", NAMES.get(one.failure, default), one.address, words=one.words)
-    return _ok("names", ", ".join(f"{one.address.host} is {one.found[0]}" for one in {one.address.host: one for one in seen}.values()))
+            return _failed("names", NAMES.get(one.failure, default), one.address.first, words=one.words)
+    return _ok("names", ", ".join({_named(one): None for one in seen}))
+
+
+def _named(seen: Resolved) -> str:
+    """Say what was found; behind a proxy it is the proxy that looks the name up."""
+    address = seen.address
+    return f"{address.host} is {seen.found[0]}" if not address.proxy else f"the proxy {address.proxy} looks {address.host} up"
 
 
 def clock(relayed: Relayed, me: Self, *, now: float) -> Finding:
@@ -106,8 +112,11 @@ def skew(relayed: Relayed) -> float | None:
 
 def tcp(seen: Dialled) -> Finding:
     """Judge the connection to the broker's port."""
+    through = f" through the proxy {seen.address.proxy}" if seen.address.proxy else ""
     if seen.failure is Failure.NONE:
-        return _ok("tcp", f"{seen.address} answers in {1000 * seen.took_s:.1f} ms")
+        return _ok("tcp", f"{seen.address} answers in {1000 * seen.took_s:.1f} ms{through}")
+    if seen.failure is Failure.PROXY:
+        return _wrong("tcp", seen.words, seen.remedy, LinkError.exit_code)
     default = ("{address} cannot be reached", "Check {key} and the network.")
     return _failed("tcp", TCP.get(seen.failure, default), seen.address, words=seen.words, took=span(seen.took_s))
 

@@ -25,19 +25,27 @@ class Failure(Enum):
     UNTRUSTED = "untrusted"
     OTHER_NAME = "other name"
     WE_ARE_REFUSED = "we are refused"
+    PROXY = "proxy"
     OTHER = "other"
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a probe went, and which key of edge.toml says so."""
+    """Where a probe went, and which key of edge.toml says so; `proxy` is the HTTP proxy it goes through, host:port, empty for none."""
 
     host: str
     port: int
     key: str
+    proxy: str = ""
 
     def __str__(self) -> str:
         """Return `host:port`."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def first(self) -> Address:
+        """What has to be looked up here: the proxy where there is one, since that looks the rest up."""
+        host, _, port = self.proxy.rpartition(":")
+        return Address(host=host, port=int(port), key="link.proxy (or HTTPS_PROXY)") if self.proxy else self
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +59,12 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dialled(msgspec.Struct, frozen=True, kw_only=True):
-    """A TCP connection tried; `took_s` is the time to the answer, or how long it was waited for."""
+    """A TCP connection tried; `took_s` is the time to the answer, or how long it was waited for; `remedy` where a proxy failed."""
 
     address: Address
     failure: Failure = Failure.NONE
     words: str = ""
+    remedy: str = ""
     took_s: float = 0.0
 
 

@@ -22,7 +22,9 @@ from shared.clock import Clock, monotonic
 from shared.errors import TerraceError
 from shared.identity.store import Identity
 from shared.identity.tls import client_context
+from shared.link import dial as dialling
 from shared.link.https import HttpsClient, Response
+from shared.link.proxy import ProxyRule
 
 LARGEST_KEY_BYTES = 1 << 16
 NO_CHECK_TIME = 0x200000
@@ -35,13 +37,13 @@ _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTD
 
 
 def resolve(address: Address, *, deadline_s: float) -> Resolved:
-    """Look a name up; one that takes longer than the deadline counts as a name server that does not answer."""
+    """Look a name up, the proxy's where there is one; a name server that takes longer than the deadline does not answer."""
     found: list[str] = []
     failed: list[OSError] = []
 
     def look() -> None:
         try:
-            answers = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            answers = socket.getaddrinfo(address.first.host, address.first.port, type=socket.SOCK_STREAM)
             found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
         except (OSError, UnicodeError) as error:
             failed.append(error if isinstance(error, OSError) else OSError(str(error)))
@@ -60,17 +62,20 @@ def resolve(address: Address, *, deadline_s: float) -> Resolved:
     return Resolved(address=address, failure=failure, words=failed[0].strerror or str(failed[0]), took_s=took)
 
 
-def dial(address: Address, *, deadline_s: float) -> Dialled:
-    """Open a TCP connection and close it."""
+def dial(address: Address, rule: ProxyRule, *, deadline_s: float) -> Dialled:
+    """Open a TCP connection, through the proxy where the rule says so, and close it."""
     began = monotonic()
     try:
-        socket.create_connection((address.host, address.port), timeout=deadline_s).close()
+        dialling.dial(address.host, address.port, rule, timeout_s=deadline_s).close()
+    except TerraceError as error:
+        words, took = error.message.rstrip("."), monotonic() - began
+        return Dialled(address=address, failure=Failure.PROXY, words=words, remedy=error.remedy, took_s=took)
     except OSError as error:
         return Dialled(address=address, failure=failure_of(error), words=error.strerror or "", took_s=monotonic() - began)
     return Dialled(address=address, took_s=monotonic() - began)
 
 
-def shake(address: Address, identity: Identity, *, deadline_s: float) -> Shaken:
+def shake(address: Address, identity: Identity, rule: ProxyRule, *, deadline_s: float) -> Shaken:
     """Shake hands as this device, and see whether the other side takes its certificate.
 
     Raises:
@@ -79,7 +84,7 @@ def shake(address: Address, identity: Identity, *, deadline_s: float) -> Shaken:
     context = timeless(identity)
     try:
         with (
-            socket.create_connection((address.host, address.port), timeout=deadline_s) as raw,
+            dialling.dial(address.host, address.port, rule, timeout_s=deadline_s) as raw,
             context.wrap_socket(raw, server_hostname=address.host) as connection,
         ):
             peer = certificates.read(connection.getpeercert(binary_form=True))
@@ -87,17 +92,19 @@ def shake(address: Address, identity: Identity, *, deadline_s: float) -> Shaken:
             alert = _verdict(connection, deadline_s)
     except ssl.SSLCertVerificationError as error:
         failure = Failure.OTHER_NAME if error.verify_code in HOST_MISMATCHES else Failure.UNTRUSTED
-        return Shaken(address=address, failure=failure, words=error.verify_message, peer=_look(address, deadline_s))
+        return Shaken(address=address, failure=failure, words=error.verify_message, peer=_look(address, rule, deadline_s))
+    except TerraceError as error:
+        return Shaken(address=address, failure=Failure.CLOSED, words=error.message.rstrip("."))  # the proxy, which let us through before
     except OSError as error:
         return Shaken(address=address, failure=failure_of(error), words=str(error.args[-1]) if error.args else "")
     failure = Failure.NONE if alert is None else Failure.WE_ARE_REFUSED
     return Shaken(address=address, failure=failure, alert=alert or "", version=version, peer=peer, chain_verified=True)
 
 
-def ask_relay(url: str, identity: Identity, address: Address, *, wall: Clock, deadline_s: float) -> Relayed:
+def ask_relay(url: str, identity: Identity, address: Address, rule: ProxyRule, *, wall: Clock, deadline_s: float) -> Relayed:
     """Ask the relay for the region's key, and read its clock off the answer."""
     before = wall()
-    client = HttpsClient(timeless(identity), url)
+    client = HttpsClient(timeless(identity), url, proxy=rule)
     try:
         answer = client.get("/v1/key", timeout_s=deadline_s, limit_bytes=LARGEST_KEY_BYTES)
     except TerraceError as error:
@@ -163,18 +170,18 @@ def _verdict(connection: ssl.SSLSocket, deadline_s: float) -> str | None:
     return None
 
 
-def _look(address: Address, deadline_s: float) -> Certificate | None:
+def _look(address: Address, rule: ProxyRule, deadline_s: float) -> Certificate | None:
     """Read the certificate of who cannot be verified; ours is not shown to it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((address.host, address.port), timeout=deadline_s) as raw,
+            dialling.dial(address.host, address.port, rule, timeout_s=deadline_s) as raw,
             context.wrap_socket(raw, server_hostname=address.host) as connection,
         ):
             return certificates.read(connection.getpeercert(binary_form=True))
-    except OSError:
+    except (OSError, TerraceError):
         return None
 
 

@@ -21,6 +21,7 @@ from shared.identity.tls import peer_of_connection
 from shared.link.downlink import Downlink
 from shared.link.handshake import Handshake
 from shared.link.mqtt import MqttClient
+from shared.link.proxy import ProxyRule
 from shared.wire import topics
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.epoch import SPOOL_ID_BYTES
@@ -39,12 +40,15 @@ class Visit:
         address: the broker's.
         identity: the device's.
         link: [link] of edge.toml: the suite and padding the agent would use.
+        rule: which proxy it goes through, if any.
         key: the announcement as the relay gave it, empty for none.
         wall: Unix seconds, by the region's clock where it is known.
         patience_s: how long the connection and the retained key are waited for.
     """
 
-    def __init__(self, address: Address, identity: Identity, *, link: LinkSettings, key: bytes, wall: Clock, patience_s: float) -> None:
+    def __init__(
+        self, address: Address, identity: Identity, *, link: LinkSettings, rule: ProxyRule, key: bytes, wall: Clock, patience_s: float
+    ) -> None:
         self._device = identity.peer.common_name
         self._key = key
         self._wall = wall
@@ -73,6 +77,7 @@ class Visit:
             on_message=lambda topic, payload: self._arrivals.put((topic, payload)),
             on_state=self._states.put,
             on_room=lambda: self._acknowledged.put(None),
+            proxy=rule,
         )
         self._client.subscribe([topics.down_filter(self._device), topics.KEY_ANNOUNCEMENT])
 

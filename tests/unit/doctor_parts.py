@@ -15,6 +15,7 @@ import msgspec
 from edge.config import EdgeSettings
 from edge.doctor.examination import Examination
 from edge.doctor.findings import Finding, Outcome
+from edge.main import proxy_rule
 from region.gateway import machines_app
 from shared.errors import TerraceError
 from shared.identity.names import Peer
@@ -65,7 +66,8 @@ class Place:
     def examine(self, *, identity: Identity | None = None, clock: Callable[[], float] | None = None, **link: Any) -> dict[str, Finding]:
         """Examine with these [link] keys, and return the findings by check."""
         more: dict[str, Any] = {} if clock is None else {"clock": clock}
-        examination = Examination(self.settings(**link), lambda _: identity or self.site.edge, patience_s=1.5, **more)
+        settings = self.settings(**link)
+        examination = Examination(settings, lambda _: identity or self.site.edge, proxy=proxy_rule(settings), patience_s=1.5, **more)
         return {found.check: found for found in examination.findings()}
 
     def _relay(self) -> Server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from edge.doctor.findings import Outcome, exit_code
 from provisioning.pki import Authority
 from shared.identity.store import Identity
 from shared.identity.tls import people_context
+from tests.proxies import ConnectProxy
 from tests.unit.doctor_parts import Place, black_hole, listening, outcomes, tls_server
 from tests.waiting import until
 
@@ -182,3 +184,35 @@ def test_a_broker_that_shuts_a_device_out_while_the_region_does_not(place: Place
         place.site.broker.revoke([])
     assert "access list shuts this device out" in found["access"].remedy
     assert found["relay"].outcome is Outcome.OK
+
+
+def test_a_sound_link_through_a_proxy(place: Place) -> None:
+    with ConnectProxy() as proxy:
+        found = place.examine(proxy=proxy.url)
+        assert f"through the proxy 127.0.0.1:{proxy.port}" in found["tcp"].found
+    assert outcomes(found, Outcome.OK) == list(found)
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "remedy"),
+    [
+        ({"says": b"HTTP/1.1 403 Forbidden\r\n\r\n"}, "403 Forbidden", "administrators"),
+        ({"credentials": "dXNlcjpwYXNz"}, "wants a name and a password", "name:password"),
+        ({"says": b"\x15\x03\x01\x00\x02\x02\x16"}, "does not answer like an HTTP proxy", "link.proxy"),
+        ({"is_silent": True}, "does not answer in time", "link.proxy"),
+    ],
+)
+def test_a_proxy_that_is_in_the_way(place: Place, how: dict[str, Any], words: str, remedy: str) -> None:
+    with ConnectProxy(**how) as proxy:
+        found = place.examine(proxy=proxy.url)
+    assert words in found["tcp"].found
+    assert remedy in found["tcp"].remedy
+    assert outcomes(found, Outcome.SKIPPED) == AFTER_TCP
+
+
+def test_a_proxy_that_is_not_there(place: Place) -> None:
+    found = place.examine(proxy="http://127.0.0.1:1")
+    assert "the proxy 127.0.0.1:1 cannot be reached" in found["tcp"].found
+    assert "the proxy 127.0.0.1:1" in found["relay"].found
+    named = place.examine(proxy="http://no-such-proxy.invalid:3128")
+    assert "no-such-proxy.invalid" in named["names"].found
