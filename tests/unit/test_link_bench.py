@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from shared.errors import DependencyError
 from shared.wire.messages import encode
+from tests.bench import links
 from tests.bench.__main__ import names, typed
 from tests.bench.links import comparing
 from tests.bench.links.ledger import parse_journal, settle
@@ -120,6 +122,12 @@ def test_ratios_compare_neighbours_in_time() -> None:
 def test_names_with_a_dash_are_modules_with_an_underscore() -> None:
     assert {"link", "link-faults"} <= set(names())
     assert typed("link_faults") == "link-faults"
+
+
+@pytest.mark.parametrize("path", sorted(Path(links.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_every_part_fits_the_code_it_measures(path: Path) -> None:
+    """Types are not checked in tests: a name that has moved would be found by the next long run only."""
+    importlib.import_module(f"{links.__name__}.{path.stem}".removesuffix(".__init__"))
 
 
 def test_rows_of_other_columns_begin_another_block() -> None:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge.uplink import UplinkSettings, make_handshake
+from edge.lane import make_handshake
 from shared.errors import TerraceError
 from shared.identity.store import Identity
 from shared.identity.tls import client_context
@@ -31,7 +31,7 @@ from tests.bench.links.shaped import ADDRESSES
 from tests.bench.links.site import PORT
 from tests.bench.links.words import answer
 
-SETTINGS = UplinkSettings(host=ADDRESSES["region"], port=PORT)
+SUITE = 1
 TICK_S = 0.25
 CONNECTING = 20
 """Devices that connect at a time: the handshakes of a thousand at once would only wait for one another."""
@@ -47,7 +47,7 @@ class SwarmDevice(asyncio.Protocol):
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.name = identity.peer.common_name
-        self.conversation = Conversation(handshake=make_handshake(identity, SETTINGS), session=Session(random=random.random))
+        self.conversation = Conversation(handshake=make_handshake(identity, SUITE), session=Session(random=random.random))
         self.conversation.begin((), spool_id=os.urandom(16), lowest_serial=0)
         self.is_open = asyncio.Event()
         self.offered: dict[int, float] = {}
@@ -141,7 +141,7 @@ class Swarm:
             async with gate:
                 device = SwarmDevice(Identity.load(self._site / f"edge-{number + 1}"))
                 context = client_context(device.identity, server_tier="region")
-                await asyncio.get_running_loop().create_connection(lambda: device, SETTINGS.host, SETTINGS.port, ssl=context)
+                await asyncio.get_running_loop().create_connection(lambda: device, ADDRESSES["region"], PORT, ssl=context)
                 self._devices.append(device)
                 await asyncio.wait_for(device.is_open.wait(), 60)
 
