@@ -43,19 +43,19 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ownership(msgspec.Struct, frozen=True, kw_only=True):
-    """The record. `is_exact` is said at an orderly end: what is not named was sent to nobody."""
+    """The record. `exact_below` is said at an orderly end: lower sequences that are not named were sent to nobody."""
 
     spool_id: bytes
     active: str
     held: tuple[Holding, ...] = ()
-    is_exact: bool = False
+    exact_below: int = 0
 
     def owner(self, sequence: int) -> Owner:
         """Return whose a case is."""
         for holding in self.held:
             if any(first <= sequence <= last for first, last in holding.ranges):
                 return Owner(holding.region, may_have=True)
-        return Owner(self.active, may_have=not self.is_exact)
+        return Owner(self.active, may_have=sequence >= self.exact_below)
 
     def since(self, region: str, otherwise: float) -> float:
         """Return since when a region has held cases."""

@@ -6,7 +6,8 @@ Rules, in order; the states are the table `ROUTE`:
 3. Away, the device goes home once home has been heard for ten seconds on end.
 4. Becoming active means: every case that the others cannot have goes there. A case that another may have stays with that one, is sent
    to it whenever it is there, and has its effect there or nowhere else.
-5. The new owners are kept on disk before anything is sent to them; what cannot be kept is not done.
+5. The new owners are kept on disk before anything is sent to them; what cannot be kept is not done. So is, at a start, that what an
+   orderly end called unsent may be sent from now on.
 6. A region that stays silent for a day while it holds cases loses them to the active one, as `HELD_CASE`: kept and answered there,
    without effect. From then on they are anybody's, always without effect.
 """
@@ -71,6 +72,9 @@ class Route:
         self._silence_s = silence_s
         self._spool_id = b""
         self._record: Ownership | None = None
+        self._unsent: list[tuple[Waiting, Owner]] = []
+        self._found: Ownership | None = None
+        self._highest = 0
         self._heard_at: dict[str, float] = {}
         self._heard_since: dict[str, float] = {}
         self._active_since = 0.0
@@ -91,16 +95,24 @@ class Route:
         known = record if record is not None and record.spool_id == spool_id else Ownership(spool_id=spool_id, active=self._home)
         self.active = known.active if known.active in self._conversations else self._home
         self.state = State.HOME if self.active == self._home else State.AWAY
+        self._found = known
         for item in waiting:
-            self._restore(item, known.owner(item.sequence), known.active)
-        self._record = known if known is record and not known.is_exact else None
+            owner = known.owner(item.sequence)
+            self._highest = max(self._highest, item.sequence)
+            if owner.may_have or len(self._conversations) == 1:
+                self._restore(item, owner, known.active)
+            else:
+                self._unsent.append((item, owner))
+        self._record = known if known is record and not known.exact_below else None
 
     def offered(self, items: Iterable[Waiting], *, evicted: Iterable[int]) -> None:
         """Take new cases for the active region, and let those go that have left the spool."""
         gone = list(evicted)
         for conversation in self._conversations.values():
             conversation.session.forget(gone)
+        self._unsent = [(item, owner) for item, owner in self._unsent if item.sequence not in gone]
         for item in items:
+            self._highest = max(self._highest, item.sequence)
             self._conversations[self.active].session.add(item)
 
     def heard(self, region: str, now: float) -> None:
@@ -119,6 +131,9 @@ class Route:
         """
         if self._record is None and len(self._conversations) > 1:
             self._keep(self.active, wall, keep)
+            unsent, self._unsent = self._unsent, []
+            for item, owner in unsent:
+                self._restore(item, owner, owner.region)
         self._give_away(now, wall, keep)
         event, region = self._event(now)
         after = None if event is None else ROUTE.get((self.state, event))
@@ -144,7 +159,9 @@ class Route:
 
     def final(self, wall: float) -> Ownership:
         """Return the record of an orderly end: exactly what each region may have."""
-        return self._owners(self.active, wall, is_exact=True)
+        if self._unsent and self._found is not None:
+            return self._found  # what was found holds still: nothing of that has been sent
+        return self._owners(self.active, wall, exact_below=self._highest + 1)
 
     @property
     def conversation(self) -> Conversation:
@@ -199,14 +216,14 @@ class Route:
         keep(record)
         self._record = record
 
-    def _owners(self, active: str, wall: float, *, given: str | None = None, is_exact: bool = False) -> Ownership:
+    def _owners(self, active: str, wall: float, *, given: str | None = None, exact_below: int = 0) -> Ownership:
         """Return the record that holds once `active` is active and what region `given` held is anybody's."""
         sessions = {name: conversation.session for name, conversation in self._conversations.items()}
         free = {sequence for session in sessions.values() for sequence in session.anybodys()}
-        holdings = {name: session.exposed() for name, session in sessions.items() if is_exact or name != active}
+        holdings = {name: session.exposed() for name, session in sessions.items() if exact_below or name != active}
         holdings[ANYBODY] = [*free, *(holdings.pop(given) if given is not None else ())]
         before = self._record or Ownership(spool_id=self._spool_id, active=active)
         held = tuple(
             Holding(region=name, since=before.since(name, wall), ranges=ranges_of(found)) for name, found in holdings.items() if found
         )
-        return Ownership(spool_id=self._spool_id, active=active, held=held, is_exact=is_exact)
+        return Ownership(spool_id=self._spool_id, active=active, held=held, exact_below=exact_below)
