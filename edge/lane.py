@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from edge.dictionaries import DictionaryFetcher
 from edge.fetcher import Fetcher
 from shared import clock, log
 from shared.errors import ProtocolError, TerraceError
@@ -31,7 +32,7 @@ from shared.link.session import Session
 from shared.wire import topics
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.envelope import OVERHEAD_BYTES
-from shared.wire.messages import SCHEMA, Answer, Command, Terms
+from shared.wire.messages import NEWEST, SCHEMA, Answer, Command, Terms
 
 ANNOUNCEMENT_REFUSED = "key_announcement_refused"
 LARGEST_DOWN_BYTES = 64 << 10
@@ -83,6 +84,7 @@ class Lane:
         state: the state folder.
         wake: called when something has come or there is room again, on the adapter's thread.
         fetch_key: fetches the signed key announcement from the region's relay; None relies on MQTT alone.
+        dictionaries: those at hand, and how to fetch the region's.
     """
 
     def __init__(
@@ -94,11 +96,19 @@ class Lane:
         state: Path,
         wake: Callable[[], None],
         fetch_key: Callable[[], bytes] | None,
+        dictionaries: DictionaryFetcher,
     ) -> None:
         self.region = address.region
         self.session = Session(random=random.SystemRandom().random)
-        handshake = make_handshake(identity, settings.suite, region=address.region, is_padded=settings.is_padded)
-        self.conversation = Conversation(handshake=handshake, session=self.session)
+        shelf = dictionaries.folder.shelf
+        handshake = make_handshake(
+            identity,
+            settings.suite,
+            region=address.region,
+            terms=lambda: Terms(schema=SCHEMA, is_padded=settings.is_padded, dictionaries=shelf.digests),
+        )
+        self.conversation = Conversation(handshake=handshake, session=self.session, clock=clock.monotonic, shelf=shelf)
+        self._dictionaries = dictionaries
         self.dropped: Counter[str] = Counter()
         self.bytes_sent = 0
         self._address = address
@@ -165,6 +175,8 @@ class Lane:
             self._mqtt.subscribe([topics.KEY_ANNOUNCEMENT])  # again: brings the retained one
             if self._fetcher is not None:
                 self._fetcher.fetch()
+        if self.conversation.is_open:
+            self._dictionaries.want(self.conversation.missing_dictionaries)
 
     def send(self, now: float, *, read: Read, telemetry: Callable[[], bytes]) -> None:
         """Send what there is to send and room for.
@@ -251,13 +263,13 @@ class Lane:
         self._wake()
 
 
-def make_handshake(identity: Identity, suite: int, *, region: str | None = None, is_padded: bool = False) -> Handshake:
-    """Return the handshake of a device with its region, or with another that admits it."""
+def make_handshake(identity: Identity, suite: int, *, region: str | None = None, terms: Callable[[], Terms] = lambda: NEWEST) -> Handshake:
+    """Return the handshake of a device with its region, or with another that admits it; `terms` are the device's."""
     return Handshake(
         device=identity.peer.common_name,
         region=region or identity.peer.region,
         suite=suite,
-        terms=Terms(schema=SCHEMA, is_padded=is_padded),
+        terms=terms,
         chain=identity.chain,
         signer=identity.sign,
         verify=lambda chain: verify_chain(chain, anchors=identity.anchors, tier="region", now=clock.wall()),

@@ -51,6 +51,7 @@ from shared.link.spool import Spool
 from shared.release.fetch import from_https
 from shared.release.trust import TrustedClient, load_root
 from shared.status import StatusServer
+from shared.wire.dictionary import LARGEST_DICTIONARY_BYTES
 from shared.wire.messages import Answer, Command
 
 NAME = "edge"
@@ -118,6 +119,18 @@ def relay_key(relay: HttpsClient) -> bytes:
     answer = relay.get("/v1/key", timeout_s=10, limit_bytes=LARGEST_KEY_BYTES)
     if answer.status != 200:
         raise LinkError(f"the relay answered {answer.status} to a request for its key.")
+    return answer.body
+
+
+def relay_dictionary(relay: HttpsClient, digest: str) -> bytes:
+    """Fetch a dictionary from the region's relay by its SHA-256 in hex.
+
+    Raises:
+        LinkError: the relay cannot be reached or has none.
+    """
+    answer = relay.get(f"/v1/dictionaries/{digest}", timeout_s=10, limit_bytes=LARGEST_DICTIONARY_BYTES)
+    if answer.status != 200:
+        raise LinkError(f"the relay answered {answer.status} to a request for a dictionary.")
     return answer.body
 
 
@@ -241,7 +254,8 @@ class Agent:
         ]
 
     def _make_uplink(self, identity: Identity) -> Uplink:
-        link = self._settings.link
+        settings, link = self._settings, self._settings.link
+        others = {one.region: HttpsClient(identity, one.relay_url, proxy=self._proxy) for one in link.fail_over}
         return Uplink(
             settings=UplinkSettings(
                 host=link.host,
@@ -260,8 +274,9 @@ class Agent:
             on_command=self._commanded,
             on_refresh=lambda: self._updater.refresh() if self._updater else None,
             fetch_key=lambda: relay_key(self._relay),
-            fetch_keys={
-                one.region: functools.partial(relay_key, HttpsClient(identity, one.relay_url, proxy=self._proxy)) for one in link.fail_over
+            fetch_keys={region: functools.partial(relay_key, relay) for region, relay in others.items()},
+            fetch_dictionaries={
+                region: functools.partial(relay_dictionary, relay) for region, relay in {**others, settings.region: self._relay}.items()
             },
         )
 

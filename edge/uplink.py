@@ -16,12 +16,14 @@ from typing import Any
 
 import msgspec
 
+from edge.dictionaries import DictionaryFetcher
 from edge.lane import Heard, Lane, RegionAddress, UplinkSettings
 from edge.owners import OwnersFile
 from edge.reports import Reports
 from shared import clock, log
 from shared.errors import StorageError
 from shared.identity.store import Identity
+from shared.link.dictionaries import DictionaryFolder
 from shared.link.retention import Waiting
 from shared.link.route import Route
 from shared.link.spool import NewCase, Spool
@@ -48,6 +50,7 @@ class Uplink:
         on_refresh: called when the region announces that releases may have changed (unsigned: act on it rarely).
         fetch_key: fetches the signed key announcement from the relay; None relies on MQTT alone.
         fetch_keys: the same for the regions to fail over to.
+        fetch_dictionaries: fetch a dictionary from a region's relay by its digest in hex; without one none is fetched from there.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Uplink:
         on_refresh: Callable[[], object] | None = None,
         fetch_key: Callable[[], bytes] | None = None,
         fetch_keys: Mapping[str, Callable[[], bytes]] | None = None,
+        fetch_dictionaries: Mapping[str, Callable[[str], bytes]] | None = None,
     ) -> None:
         self._spool = spool
         self._telemetry = telemetry
@@ -73,9 +77,17 @@ class Uplink:
         self._wake = threading.Event()
         home = RegionAddress(region=identity.peer.region, host=settings.host, port=settings.port)
         relays = {**(fetch_keys or {}), home.region: fetch_key}
+        self._dictionaries = DictionaryFolder(state / "dictionaries")
+        fetchers = fetch_dictionaries or {}
         self._lanes = {
             address.region: Lane(
-                address, settings=settings, identity=identity, state=state, wake=self._wake.set, fetch_key=relays.get(address.region)
+                address,
+                settings=settings,
+                identity=identity,
+                state=state,
+                wake=self._wake.set,
+                fetch_key=relays.get(address.region),
+                dictionaries=DictionaryFetcher(self._dictionaries, fetchers.get(address.region)),
             )
             for address in (home, *settings.fail_over)
         }
@@ -105,6 +117,7 @@ class Uplink:
             lane.begin(self._spool.spool_id)
         self._route.begin(self._spool.waiting(), self._owners.read(), spool_id=self._spool.spool_id, now=clock.monotonic())
         self._reports.start()
+        self._dictionaries.refresh()
         self._lanes[self._home].open()
         self._has_started = True
         self._thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from shared.wire.messages import Telemetry, UpdateReport
 RECENTLY_S = 15.0
 REPORTS_KEPT = 8
 COMMITTED_KEPT = 64
+TELEMETRY_KEPT = 1000
 
 
 class _Device:
@@ -25,9 +27,10 @@ class _Device:
 
 
 class Fleet:
-    """The devices that have been heard since the start."""
+    """The devices that have been heard since the start; `recent` are the last telemetries of them all."""
 
     def __init__(self) -> None:
+        self.recent: deque[Telemetry] = deque(maxlen=TELEMETRY_KEPT)
         self._devices: dict[str, _Device] = {}
 
     def heard(self, device: str, *, now: float, size: int = 0) -> None:
@@ -42,6 +45,7 @@ class Fleet:
 
     def telemetry(self, device: str, message: Telemetry) -> None:
         """Keep a device's telemetry unless a later one is known."""
+        self.recent.append(message)
         entry = self._device(device)
         if entry.telemetry is None or message.at >= entry.telemetry.at:
             entry.telemetry = message

@@ -3,6 +3,7 @@
 Who calls is what the certificate says; every route declares its role, and a revoked device gets nothing.
 
     GET /v1/key                     the signed announcement of the region's key
+    GET /v1/dictionaries/<sha256>   a dictionary that the announcement names
     GET /tuf/metadata/<name>        release metadata, from the cache (region.relay)
     GET /tuf/targets/<path>         models, deltas and cards (Range)
 """
@@ -11,14 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from fastapi import Depends, FastAPI, Request
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from shared.errors import AccessError, IdentityError, LinkError, ProtocolError, StorageError, TerraceError, TrustError
 from shared.identity.names import Peer
 from shared.serving import peer_from_scope
+from shared.wire.messages import encode
+from shared.wire.shelf import Shelf
 
 STATUS = {IdentityError: 403, AccessError: 404, ProtocolError: 400, TrustError: 502, LinkError: 503, StorageError: 507}
 BINARY = "application/octet-stream"
@@ -70,7 +74,13 @@ class DeviceCheck:
 
 
 def machines_app(
-    *, fleet: str, regions: Collection[str], is_revoked: Callable[[Peer], bool], announcement: Callable[[], bytes], relay: Relay | None
+    *,
+    fleet: str,
+    regions: Collection[str],
+    is_revoked: Callable[[Peer], bool],
+    announcement: Callable[[], bytes],
+    relay: Relay | None,
+    shelf: Shelf | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -80,6 +90,7 @@ def machines_app(
         is_revoked: whether a device is revoked.
         announcement: returns the signed key announcement.
         relay: the release cache, where the region has a cloud.
+        shelf: the dictionaries.
     """
     device = [Depends(DeviceCheck(fleet, regions, is_revoked))]
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -88,6 +99,13 @@ def machines_app(
     @app.get("/v1/key", dependencies=device)
     def key() -> Response:
         return Response(announcement(), media_type=BINARY)
+
+    @app.get("/v1/dictionaries/{digest}", dependencies=device)
+    def dictionary(digest: Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]) -> Response:
+        found = None if shelf is None else shelf.named(bytes.fromhex(digest))
+        if found is None:
+            raise AccessError("there is no such dictionary.")
+        return Response(encode(found), media_type=BINARY)
 
     @app.get("/tuf/metadata/{name}", dependencies=device)
     def metadata(name: str) -> FileResponse:

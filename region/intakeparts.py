@@ -22,6 +22,7 @@ from shared.identity.chain import verify_chain
 from shared.identity.names import Peer
 from shared.identity.store import Identity
 from shared.identity.tls import client_context, peer_of_connection
+from shared.link.dictionaries import DictionaryFolder
 from shared.link.mqtt import MqttClient
 from shared.wire import topics
 
@@ -37,6 +38,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         epochs: where epochs are kept.
         keys: the region's key pairs.
         replies: says things to devices.
+        dictionaries: what messages may be compressed with.
         fleet: remembers what devices say of themselves, or passes it on.
         figures: counts.
         guard: knows each device's limits.
@@ -50,6 +52,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     epochs: Any
     keys: Any
     replies: Any
+    dictionaries: DictionaryFolder
     fleet: Any
     figures: Any
     guard: Any
@@ -118,6 +121,7 @@ def _worker(name: str, around: Surroundings) -> IntakeWorker:
         verify=lambda chain: admit(chain, around.settings, around.server, around.revocations),
         known_open=around.epochs.digest,
         revoked=around.revocations,
+        find_dictionary=around.dictionaries.find,
     )
     return IntakeWorker(
         name,

@@ -47,17 +47,28 @@ class KeyRing:
         sign: signs with the region's certificate key.
         chain: the region's certificates, DER, leaf first.
         kem: which key encapsulation new keys use.
+        dictionaries: returns the digests of the dictionaries this region reads.
     """
 
-    def __init__(self, vault: Vault, *, region: str, sign: Callable[[bytes], bytes], chain: Sequence[bytes], kem: str = X25519) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        *,
+        region: str,
+        sign: Callable[[bytes], bytes],
+        chain: Sequence[bytes],
+        kem: str = X25519,
+        dictionaries: Callable[[], tuple[bytes, ...]] = tuple,
+    ) -> None:
         self._vault = vault
         self._region = region
         self._sign = sign
         self._chain = tuple(chain)
         self._kem = kem
+        self._dictionaries = dictionaries
         self._lock = threading.Lock()
         self._private: dict[str, bytes] = {}
-        self._announced = ""
+        self._announced: tuple[str, tuple[bytes, ...]] = "", ()
         self._announcement = b""
 
     @property
@@ -89,9 +100,10 @@ class KeyRing:
                 self._make(now, lowest=keys[0].serial + 1 if keys else 0)
                 keys = self._keys()
             self._private = self._opened(keys)
-            if keys[0].id == self._announced:
+            said = keys[0].id, self._dictionaries()
+            if said == self._announced:
                 return False
-            self._announcement, self._announced = self._signed(keys[0]), keys[0].id
+            self._announcement, self._announced = self._signed(keys[0], dictionaries=said[1]), said
             return True
 
     def read(self) -> None:
@@ -128,7 +140,7 @@ class KeyRing:
                 gone = connection.execute("DELETE FROM keys WHERE not_after < ?", (now,)).rowcount
             log.get("keys").info(KEYS_DESTROYED, keys=gone)
 
-    def _signed(self, key: _Key) -> bytes:
+    def _signed(self, key: _Key, *, dictionaries: tuple[bytes, ...]) -> bytes:
         announcement = KeyAnnouncement(
             region=self._region,
             vault_id=self._vault.vault_id,
@@ -139,5 +151,6 @@ class KeyRing:
             not_after=key.not_after,
             serial=key.serial,
             schema=SCHEMA,
+            dictionaries=dictionaries,
         )
         return sign_announcement(announcement, self._sign, self._chain)

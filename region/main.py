@@ -27,6 +27,7 @@ from region.guests import Guests
 from region.identities import identities
 from region.intakeparts import Intake, Surroundings, admit, kicker
 from region.keys import KeyRing
+from region.lexicon import Lexicon
 from region.models import RegionModels
 from region.ops import ops_app
 from region.outlet import Outlet
@@ -78,10 +79,18 @@ class Region:
         self.revocations = RevocationList(settings.revoked_path, self.identity, quarantine, self.guests)
         self.guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
         identity = self.identity
-        self.keys = KeyRing(self.vault, region=settings.name, sign=identity.sign, chain=identity.chain, kem=settings.keys.kem)
+        self.lexicon = Lexicon(settings.state, self.fleet)
+        self.keys = KeyRing(
+            self.vault,
+            region=settings.name,
+            sign=identity.sign,
+            chain=identity.chain,
+            kem=settings.keys.kem,
+            dictionaries=lambda: self.lexicon.folder.shelf.digests,
+        )
         self.epochs = EpochStore(self.vault)
         self.outlet = Outlet(lambda: self.keys.announcement)
-        self.replies = Replies(self.outlet.publish, self.figures)
+        self.replies = Replies(self.outlet.publish, self.figures, self.lexicon.folder.shelf)
         self.broker = self._broker()
         self.backlog = Backlog(largest=settings.expert.max_batch, capacity=settings.expert.backlog_cases)
         self.expert = self._expert()
@@ -226,6 +235,7 @@ class Region:
             epochs=self.epochs,
             keys=self.keys,
             replies=self.replies,
+            dictionaries=self.lexicon.folder,
             fleet=self.fleet,
             figures=self.figures,
             guard=self.guard,
@@ -256,6 +266,7 @@ class Region:
             is_revoked=self.is_revoked,
             announcement=lambda: self.keys.announcement,
             relay=self.relay,
+            shelf=self.lexicon.folder.shelf,
         )
         chosen = self.settings.machines
         context = server_context(self.identity, client_tier="edge")
@@ -279,6 +290,7 @@ class Region:
             agreement=self.agreement,
             fleet=self.fleet,
             alarm_share=self.settings.drift.audit_share,
+            lexicon=self.lexicon,
         )
 
     def _report(self) -> Report:

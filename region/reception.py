@@ -23,16 +23,19 @@ from shared.errors import IdentityError, ProtocolError
 from shared.identity.names import Peer
 from shared.wire import frame, topics
 from shared.wire.chunks import Reassembly
-from shared.wire.compression import decompress
+from shared.wire.compression import Decompressor, UnknownDictionaryError
+from shared.wire.dictionary import Dictionary
 from shared.wire.envelope import SUITES, Opened, parse_header
 from shared.wire.epoch import AcceptedEpoch, StaleKeyError, accept_open
 from shared.wire.messages import CASES, Case, Kind, Telemetry, UpdateReport, decode
+from shared.wire.shelf import Shelf
 
 OPEN_EVERY_S = 5.0
 HINT_EVERY_S = 5.0
 KEPT_EPOCHS = 2
 LARGEST_SEQUENCE = (1 << 63) - 1
 ON_CASE_TOPIC = (*CASES, Kind.FRAME)
+_NO_DICTIONARIES = Shelf()
 
 
 class DropError(ProtocolError):
@@ -103,6 +106,7 @@ class Reception:
         known_open: returns the digest of the `open` of (device, epoch id), if it was ever opened.
         revoked: who is not listened to.
         suites: cipher suites this region allows.
+        find_dictionary: returns a dictionary by zstd's id.
     """
 
     def __init__(
@@ -116,10 +120,12 @@ class Reception:
         known_open: Callable[[str, int], bytes | None],
         revoked: Revoked,
         suites: tuple[int, ...] = tuple(SUITES),
+        find_dictionary: Callable[[int], Dictionary | None] = _NO_DICTIONARIES.find,
     ) -> None:
         self._region, self._shards, self._suites = region, frozenset(shards), suites
         self._vault_id, self._private_keys = vault_id, private_keys
         self._verify, self._known_open, self._revoked = verify, known_open, revoked
+        self._decompressor = Decompressor(find_dictionary)
         self._devices: dict[str, _Device] = {}
 
     def own(self, shards: Iterable[int]) -> frozenset[int]:
@@ -241,6 +247,8 @@ class Reception:
             raise DropError("not_authentic", error.message) from None
         try:
             return Heard(device=place.device, epoch=epoch, messages=self._messages(epoch, opened, at))
+        except UnknownDictionaryError as error:
+            raise DropError("dictionary", error.message, hint=self._hint(place.device, now), device=place.device) from None
         except ProtocolError as error:
             raise DropError("payload", error.message) from None
 
@@ -250,7 +258,7 @@ class Reception:
         whole = self._devices[epoch.device].reassembly.add(key, opened.index, opened.count, header.codec, opened.payload)
         if whole is None:
             return ()
-        plain = decompress(header.codec, whole)
+        plain = self._decompressor.decompress(header.codec, whole)
         if header.kind is not Kind.FRAME:
             return (_decoded(epoch, frame.Part(kind=header.kind, sequence=header.sequence, payload=plain), at),)
         return tuple(_decoded(epoch, part, at) for part in frame.unpack(plain))

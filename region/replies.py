@@ -10,17 +10,29 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from region.figures import Figures
 from region.liveepoch import Epoch
+from shared import clock
 from shared.errors import ProtocolError
-from shared.wire import chunks, compression, topics
+from shared.wire import chunks, topics
+from shared.wire.compression import Compressor
 from shared.wire.envelope import Sealer
 from shared.wire.keys import EpochKeys
 from shared.wire.messages import OLDEST, Command, Credit, Kind, Message, Terms, encode
+from shared.wire.shelf import Shelf
 
 Publish = Callable[[str, bytes], bool]
 """Publishes a payload to a topic; returns False when that is not possible now."""
+
+
+class _Voice(NamedTuple):
+    """How one device is spoken to: under which epoch, and which dictionaries it has."""
+
+    epoch_id: int
+    sealer: Sealer
+    reads: tuple[bytes, ...]
 
 
 class Replies:
@@ -29,22 +41,24 @@ class Replies:
     Args:
         publish: see `Publish`.
         figures: where replies are counted.
+        shelf: dictionaries that may be used towards devices that have them.
     """
 
-    def __init__(self, publish: Publish, figures: Figures) -> None:
+    def __init__(self, publish: Publish, figures: Figures, shelf: Shelf | None = None) -> None:
         self._publish = publish
         self._figures = figures
-        self._sealers: dict[str, tuple[int, Sealer]] = {}
+        self._voices: dict[str, _Voice] = {}
         self._denied: frozenset[str] = frozenset()
+        self._compressor = Compressor(clock=clock.monotonic, shelf=shelf)
         self._lock = threading.Lock()
 
     def adopt(self, device: str, keys: EpochKeys, *, epoch_id: int, suite: int, terms: Terms = OLDEST) -> None:
         """Speak to this device under this epoch from now on."""
         with self._lock:
-            if device not in self._sealers or self._sealers[device][0] != epoch_id:
+            if device not in self._voices or self._voices[device].epoch_id != epoch_id:
                 instance = secrets.randbits(64)
                 sealer = Sealer(keys, epoch=epoch_id, suite=suite, instance=instance, is_padded=terms.is_padded)
-                self._sealers[device] = epoch_id, sealer
+                self._voices[device] = _Voice(epoch_id, sealer, terms.dictionaries)
 
     def restore(self, epoch: Epoch) -> None:
         """Speak to a device under an epoch that was opened earlier, or with another process of this region."""
@@ -58,14 +72,15 @@ class Replies:
         """Seal and publish one message; returns False when the device has no epoch or is denied, or the broker cannot be reached."""
         if device in self._denied:
             return False
-        codec, coded = compression.compress(kind, encode(message))
-        parts = chunks.split(coded)
+        payload = encode(message)
         with self._lock:
-            if device not in self._sealers:
+            voice = self._voices.get(device)
+            if voice is None:
                 return False
-            _, sealer = self._sealers[device]
+            codec, coded = self._compressor.compress(kind, payload, reads=voice.reads)
+            parts = chunks.split(coded)
             try:
-                sealed = [sealer.seal(kind, part, index=number, count=len(parts), codec=codec) for number, part in enumerate(parts)]
+                sealed = [voice.sealer.seal(kind, part, index=number, count=len(parts), codec=codec) for number, part in enumerate(parts)]
             except ProtocolError:
                 return False  # the epoch is spent; the device opens a new one
         sent = all(self._publish(topics.down(device, "msg"), envelope) for envelope in sealed)

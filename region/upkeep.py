@@ -11,6 +11,7 @@ from region.fleet import Fleet
 from region.guard import Guard
 from region.keys import KeyRing
 from region.kicker import Kicker
+from region.lexicon import Lexicon
 from region.orders import AUDIT_SHARE, Orders
 from region.outlet import Outlet
 from region.replies import Replies
@@ -39,6 +40,7 @@ class Upkeep:
         agreement: says whether there is a drift alarm.
         fleet: says which devices are here.
         alarm_share: share of frames devices are to draw for audit during an alarm.
+        lexicon: takes over new dictionaries, and keeps what they are learned from.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Upkeep:
         agreement: Agreement,
         fleet: Fleet,
         alarm_share: float,
+        lexicon: Lexicon,
     ) -> None:
         self._vault, self._limits = vault, limits
         self._keys, self._revocations = keys, revocations
@@ -63,6 +66,7 @@ class Upkeep:
         self._denied: frozenset[str] = frozenset()
         self._broker, self._replies, self._outlet = broker, replies, outlet
         self._agreement, self._fleet, self._alarm_share = agreement, fleet, alarm_share
+        self._lexicon = lexicon
         self._orders = Orders()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -85,6 +89,7 @@ class Upkeep:
         self._deny()
         self._guard.once(now=clock.monotonic(), at=clock.wall())
         self._broker.renew()
+        self._lexicon.tick()
         if self._keys.refresh(clock.wall()):
             self._outlet.announce_key()
         limits = self._limits

@@ -32,6 +32,7 @@ from shared.config import load
 from shared.errors import TerraceError
 from shared.identity.store import Identity
 from shared.lifecycle import Part
+from shared.link.dictionaries import DictionaryFolder
 from shared.wire.epoch import AcceptedEpoch
 
 
@@ -75,7 +76,8 @@ class WorkerProcess:
         self._revocations = RevocationList(settings.revoked_path, self._server, quarantine, Guests(settings.fail_over_for, self._server))
         self._guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
         outlet = Outlet(lambda: b"")  # what is said to all is the daemon's to say
-        self._replies = Replies(outlet.publish, self._figures)
+        self._dictionaries = DictionaryFolder(settings.state / "dictionaries")
+        self._replies = Replies(outlet.publish, self._figures, self._dictionaries.shelf)
         self._intake = Intake(self._identity, self._around())
         outlet.attach(self._intake.client)
 
@@ -101,6 +103,7 @@ class WorkerProcess:
             epochs=ToldEpochs(self._vault, self._desk),
             keys=self._keys,
             replies=self._replies,
+            dictionaries=self._dictionaries,
             fleet=self._desk,
             figures=self._figures,
             guard=self._guard,
@@ -108,11 +111,12 @@ class WorkerProcess:
         )
 
     def _refresh(self) -> None:
-        """Read revocations and keys again, which the daemon alone changes; keep out flooders."""
+        """Read revocations, keys and dictionaries again, which the daemon alone changes; keep out flooders."""
         if self._revocations.refresh():
             self._replies.deny(self._revocations.denied)
         self._keys.read()
         self._guard.once(now=clock.monotonic(), at=clock.wall())
+        self._dictionaries.refresh()
 
     def _news(self) -> News:
         return self._desk.take(held_bytes=self._vault.held_bytes, is_storing=self._intake.worker.is_storing)

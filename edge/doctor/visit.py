@@ -57,7 +57,7 @@ class Visit:
             device=self._device,
             region=identity.peer.region,
             suite=link.suite,
-            terms=Terms(schema=SCHEMA, is_padded=link.padding),
+            terms=lambda: Terms(schema=SCHEMA, is_padded=link.padding),
             chain=identity.chain,
             signer=identity.sign,
             verify=lambda chain: verify_chain(chain, anchors=identity.anchors, tier="region", now=wall()),

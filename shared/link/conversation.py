@@ -22,9 +22,10 @@ from shared.link.handshake import Handshake, State
 from shared.link.retention import Waiting
 from shared.link.session import Send, Session
 from shared.wire.chunks import split
-from shared.wire.compression import compress
+from shared.wire.compression import NONE, Compressor, Decompressor
 from shared.wire.envelope import SEALS_PER_EPOCH, Sealer
 from shared.wire.messages import CASES, Answer, Command, Credit, Kind, Receipt
+from shared.wire.shelf import Shelf
 
 Read = Callable[[int], "bytes | None"]
 """Returns a case's payload by its sequence, or None when it has left the spool."""
@@ -43,15 +44,20 @@ class Conversation:
     Args:
         handshake: decides on epochs.
         session: decides what is sent.
+        clock: returns monotonic seconds, read around each compression.
+        shelf: the dictionaries the device has.
     """
 
-    def __init__(self, *, handshake: Handshake, session: Session) -> None:
+    def __init__(self, *, handshake: Handshake, session: Session, clock: Callable[[], float] = float, shelf: Shelf | None = None) -> None:
         self._handshake = handshake
         self.session = session
         self._spool_id = b""
         self._sealer: Sealer | None = None
         self._downlink: Downlink | None = None
         self._chunks: tuple[int, list[bytes]] = (0, [])
+        self._shelf = shelf or Shelf()
+        self._compressor = Compressor(clock=clock, shelf=self._shelf)
+        self._decompressor = Decompressor(self._shelf.find)
         self._outbox: deque[Outgoing] = deque()
         self._heard_at: float | None = None
         self.ignored: Counter[str] = Counter()
@@ -146,6 +152,11 @@ class Conversation:
                 self._seal_whole(sealer, send.kind, telemetry() if send.kind is Kind.TELEMETRY else send.payload)
         return self._outbox.popleft() if self._outbox else None
 
+    @property
+    def missing_dictionaries(self) -> tuple[bytes, ...]:
+        """Digests of the dictionaries that the region announces and the device does not have."""
+        return tuple(digest for digest in self._handshake.dictionaries if self._shelf.named(digest) is None)
+
     def control(self, payload: bytes, *, until: float = float("inf")) -> None:
         """Queue an encoded update report that nobody wants any more after `until`, in monotonic seconds."""
         self.session.control(payload, until=until)
@@ -182,7 +193,7 @@ class Conversation:
         if opening is not None:
             is_padded = self._handshake.terms.is_padded and self._handshake.reads >= 2
             self._sealer = Sealer(opening.keys, epoch=opening.epoch_id, suite=opening.suite, is_padded=is_padded)
-            self._downlink = Downlink(opening)
+            self._downlink = Downlink(opening, self._decompressor)
             self._outbox.clear()
             self.session.begin_epoch()
 
@@ -201,11 +212,16 @@ class Conversation:
                 return
             self._chunks = (send.sequence, split(payload))
         part = self._chunks[1][send.index]
-        sealed = sealer.seal(send.kind, part, sequence=send.sequence, index=send.index, count=send.count)
+        codec, part = self._compressed(send.kind, part) if send.count == 1 else (NONE, part)
+        sealed = sealer.seal(send.kind, part, sequence=send.sequence, index=send.index, count=send.count, codec=codec)
         self._outbox.append(Outgoing("case", sealed))
 
     def _seal_whole(self, sealer: Sealer, kind: Kind, payload: bytes) -> None:
-        codec, coded = compress(kind, payload)
+        codec, coded = self._compressed(kind, payload)
         parts = split(coded)
         for index, part in enumerate(parts):
             self._outbox.append(Outgoing("control", sealer.seal(kind, part, index=index, count=len(parts), codec=codec)))
+
+    def _compressed(self, kind: Kind, payload: bytes) -> tuple[int, bytes]:
+        rate, reads = self.session.estimate.rate_bytes_per_s, self._handshake.dictionaries
+        return self._compressor.compress(kind, payload, rate_bytes_per_s=rate, reads=reads)

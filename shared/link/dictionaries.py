@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from shared import clock, log
-from shared.durable import write_durably
+from shared.durable import write
 from shared.errors import ProtocolError, StorageError
 from shared.wire.dictionary import LARGEST_DICTIONARY_BYTES, Dictionary, read_dictionary
 from shared.wire.messages import encode
@@ -75,13 +75,9 @@ class DictionaryFolder:
         """
         with self._lock:
             path = self._path / f"{dictionary.digest.hex()}{SUFFIX}"
-            try:
-                self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-                write_durably(path, encode(dictionary))
-                for old in self._files()[MOST_KEPT:]:
-                    old.unlink(missing_ok=True)
-            except OSError as error:
-                raise StorageError(f"the dictionary {path} cannot be written: {error}.", "Check the disk and its permissions.") from error
+            write(path, encode(dictionary), mode=0o600)
+            for old in self._files()[MOST_KEPT:]:
+                old.unlink(missing_ok=True)
             self.shelf.put(dictionary)
             return path
 

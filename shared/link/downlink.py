@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from shared.errors import ProtocolError
 from shared.wire.chunks import Reassembly
-from shared.wire.compression import decompress
+from shared.wire.compression import Decompressor
 from shared.wire.envelope import INSTANCES_PER_EPOCH, Opener
 from shared.wire.epoch import Opening
 from shared.wire.messages import Answer, Command, Credit, Kind, Receipt, decode
 from shared.wire.replay import ReplayWindow
+from shared.wire.shelf import Shelf
 
 Word = Receipt | Answer | Credit | Command
 _KINDS: dict[Kind, type[Receipt | Answer | Credit | Command]] = {
@@ -24,10 +25,12 @@ class Downlink:
 
     Args:
         opening: of the epoch.
+        decompressor: with the dictionaries the device has; None: with none.
     """
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, decompressor: Decompressor | None = None) -> None:
         self._opener = Opener(opening.keys, epoch=opening.epoch_id, suite=opening.suite, from_region=True)
+        self._decompressor = decompressor or Decompressor(Shelf().find)
         self._windows: dict[int, ReplayWindow] = {}
         self._reassembly = Reassembly(limit_bytes=1 << 20)
 
@@ -49,4 +52,4 @@ class Downlink:
         window.add(header.counter)
         key = (header.sequence, header.kind)
         whole = self._reassembly.add(key, opened.index, opened.count, header.codec, opened.payload)
-        return None if whole is None else decode(_KINDS[header.kind], decompress(header.codec, whole))
+        return None if whole is None else decode(_KINDS[header.kind], self._decompressor.decompress(header.codec, whole))

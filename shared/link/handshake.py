@@ -75,7 +75,7 @@ class Handshake:
         signer: signs with its certificate key.
         verify: verifies the region's chain.
         random: returns that many unpredictable bytes.
-        terms: what the device reads and wishes, for its next openings.
+        terms: returns what the device reads and wishes, for its next opening.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Handshake:
         signer: Sign,
         verify: Verify,
         random: Callable[[int], bytes],
-        terms: Terms = NEWEST,
+        terms: Callable[[], Terms] = lambda: NEWEST,
     ) -> None:
         self._device = device
         self._region = region
@@ -98,7 +98,8 @@ class Handshake:
         self._verify = verify
         self._random = random
         self._spool_id = b""
-        self.terms = terms
+        self._make_terms = terms
+        self.terms = NEWEST
         self._opened_at = 0.0
         self._open_sent_at: float | None = None
         self._hinted_at: float | None = None
@@ -199,6 +200,11 @@ class Handshake:
         return 1 if self.announcement is None else self.announcement.schema
 
     @property
+    def dictionaries(self) -> tuple[bytes, ...]:
+        """Digests of the dictionaries the region reads, newest first."""
+        return () if self.announcement is None else self.announcement.dictionaries
+
+    @property
     def vault_id(self) -> str:
         """The vault the current epoch is for.
 
@@ -215,6 +221,7 @@ class Handshake:
         return after is not None
 
     def _open(self, announcement: KeyAnnouncement, now: float, why: Event) -> None:
+        self.terms = terms = self._make_terms()
         self.opening = open_epoch(
             announcement=announcement,
             device=self._device,
@@ -223,7 +230,7 @@ class Handshake:
             identity_chain=self._chain,
             signer=self._signer,
             random=self._random,
-            terms=self.terms,
+            terms=terms,
         )
         self._apply(why)
         self._opened_at = now

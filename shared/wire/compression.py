@@ -27,7 +27,7 @@ import zstandard
 from shared.errors import ProtocolError
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.dictionary import Dictionary
-from shared.wire.messages import LARGEST_MESSAGE_BYTES, Kind
+from shared.wire.messages import CASES, LARGEST_MESSAGE_BYTES, Kind
 from shared.wire.shelf import MOST_KEPT, Shelf
 
 NONE, ZSTD, ZSTD_DICTIONARY = 0, 1, 2
@@ -122,9 +122,7 @@ class Compressor:
         self._coders: dict[Way, zstandard.ZstdCompressor] = {}
         self._classes: dict[tuple[Kind, int, int], _Class] = {}
 
-    def compress(
-        self, kind: Kind, payload: bytes, *, rate_bytes_per_s: float = 0.0, reads: Collection[bytes] = ()
-    ) -> tuple[int, bytes]:
+    def compress(self, kind: Kind, payload: bytes, *, rate_bytes_per_s: float = 0.0, reads: Collection[bytes] = ()) -> tuple[int, bytes]:
         """Return the codec and the coded payload.
 
         Args:
@@ -237,4 +235,4 @@ def _dictionary_of(frame: bytes) -> int:
 
 
 def _longest(kind: Kind) -> int:
-    return CHUNK_BYTES if kind is Kind.CASE else LARGEST_MESSAGE_BYTES
+    return CHUNK_BYTES if kind in CASES else LARGEST_MESSAGE_BYTES

@@ -37,7 +37,7 @@ class Dictionary(Message, frozen=True, kw_only=True, array_like=True):
 
     @property
     def id(self) -> int:
-        """zstd's id of it, a u32."""
+        """Zstd's id of it, a u32."""
         return int(_HEAD.unpack_from(self.data)[1])
 
     @property

@@ -22,11 +22,11 @@ import msgspec
 
 from shared.errors import ProtocolError
 from shared.wire.chunks import CHUNK_BYTES
-from shared.wire.messages import Kind
+from shared.wire.messages import CASES, Kind
 
 FRAME_BYTES = CHUNK_BYTES
 MOST_PARTS = 64
-KINDS = (Kind.CASE, Kind.TELEMETRY, Kind.UPDATE_REPORT)
+KINDS = (*CASES, Kind.TELEMETRY, Kind.UPDATE_REPORT)
 """What may travel in a frame."""
 _PART = struct.Struct(">BQH")
 PART_BYTES = _PART.size

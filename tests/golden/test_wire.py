@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from shared.wire import announce, epoch, frame, messages
-from shared.wire.compression import ZSTD, decompress
+from shared.wire.compression import ZSTD, ZSTD_DICTIONARY, Decompressor, decompress
+from shared.wire.dictionary import read_dictionary
 from shared.wire.envelope import SUITES, Opener
 from shared.wire.messages import Kind
+from shared.wire.shelf import Shelf
 from tests.certificates import Peer
 from tests.golden import wire
 
@@ -62,6 +64,12 @@ def test_a_committed_frame_is_read() -> None:
 
 def test_committed_zstd_is_read() -> None:
     assert decompress(ZSTD, bytes.fromhex(GOLDEN["fixed"]["zstd telemetry, read only"])) == b"telemetry " * 20
+
+
+def test_a_committed_message_is_read_with_the_committed_dictionary() -> None:
+    dictionary = read_dictionary(bytes.fromhex(GOLDEN["fixed"]["dictionary, read only"]))
+    coded = bytes.fromhex(GOLDEN["fixed"]["zstd telemetry with the dictionary, read only"])
+    assert Decompressor(Shelf([dictionary]).find).decompress(ZSTD_DICTIONARY, coded) == wire.TELEMETRY
 
 
 @pytest.mark.parametrize("name", GOLDEN["openings"])

@@ -16,11 +16,13 @@ from pathlib import Path
 import msgspec
 
 from shared.wire import announce, epoch, frame, kem, messages
-from shared.wire.compression import compress
+from shared.wire.compression import ZSTD_DICTIONARY, Compressor
+from shared.wire.dictionary import Dictionary, train
 from shared.wire.envelope import SUITES, Sealer
 from shared.wire.keys import EpochKeys
 from shared.wire.messages import Kind, encode
 from shared.wire.replay import ReplayWindow
+from shared.wire.shelf import Shelf
 from tests.certificates import Signer
 
 FILE = Path(__file__).with_name("wire.json")
@@ -78,11 +80,26 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     ),
     messages.Terms(schema=2, is_padded=True, dictionaries=(bytes(range(32)),)),
 )
+TELEMETRY = encode(next(message for message in MESSAGES if isinstance(message, messages.Telemetry)))
 FRAME = (
     frame.Part(kind=Kind.TELEMETRY, payload=b"telemetry"),
     frame.Part(kind=Kind.CASE, sequence=65_540, payload=b"a small case"),
     frame.Part(kind=Kind.UPDATE_REPORT, payload=b""),
 )
+
+
+def a_dictionary() -> Dictionary:
+    """Return a dictionary learned from telemetry like the one above."""
+    telemetry = next(message for message in MESSAGES if isinstance(message, messages.Telemetry))
+    samples = [encode(msgspec.structs.replace(telemetry, at=1_800_000_000.5 + i, floor=65_540 + i, spool_cases=i % 17)) for i in range(100)]
+    return train([Kind.TELEMETRY], samples)
+
+
+def with_dictionary(dictionary: Dictionary) -> bytes:
+    """Return the telemetry above, compressed with a dictionary."""
+    compressor = Compressor(clock=float, shelf=Shelf([dictionary]))
+    coded = [compressor.compress(Kind.TELEMETRY, TELEMETRY, reads=[dictionary.digest]) for _ in range(8)]
+    return next(data for codec, data in coded if codec == ZSTD_DICTIONARY)
 
 
 def fixed() -> dict[str, str]:
@@ -101,7 +118,10 @@ def fixed() -> dict[str, str]:
         found[f"envelope filled, suite {suite}"] = filled.seal(Kind.TELEMETRY, b"payload", codec=1)
     found["frame"] = frame.pack(FRAME)
     found |= {"key up": KEYS.up, "key audit": KEYS.audit, "key down 7": KEYS.down(7), "replay window": window.to_bytes()}
-    found["zstd telemetry, read only"] = compress(Kind.TELEMETRY, b"telemetry " * 20)[1]
+    compressor = Compressor(clock=float)
+    found["zstd telemetry, read only"] = compressor.compress(Kind.TELEMETRY, b"telemetry " * 20)[1]
+    found["dictionary, read only"] = encode(a_dictionary())
+    found["zstd telemetry with the dictionary, read only"] = with_dictionary(a_dictionary())
     return {name: data.hex() for name, data in found.items()}
 
 

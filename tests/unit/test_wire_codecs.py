@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from shared.errors import ProtocolError
 from shared.wire import messages, topics
 from shared.wire.chunks import CHUNK_BYTES, Reassembly, split
-from shared.wire.compression import NONE, ZSTD, compress, decompress
-from shared.wire.messages import Kind
+from shared.wire.compression import NONE, ZSTD, decompress
 from shared.wire.replay import WIDTH, ReplayWindow
 from tests.examples import examples
 
@@ -36,19 +35,6 @@ def test_a_replay_window_is_136_bytes_and_nothing_else_is_one() -> None:
     assert ReplayWindow.from_bytes(ReplayWindow().to_bytes()).is_new(0)
     with pytest.raises(ProtocolError):
         ReplayWindow.from_bytes(b"short")
-
-
-@settings(max_examples=examples(100), deadline=None)
-@given(st.binary(max_size=3000), st.sampled_from([Kind.TELEMETRY, Kind.CASE, Kind.ANSWER]))
-def test_compression_gives_back_what_it_was_given(payload: bytes, kind: Kind) -> None:
-    codec, coded = compress(kind, payload)
-    assert decompress(codec, coded, limit=3000) == payload
-    assert len(coded) <= len(payload)
-
-
-def test_pictures_are_not_compressed_again() -> None:
-    assert compress(Kind.CASE, b"a" * 1000) == (NONE, b"a" * 1000)
-    assert compress(Kind.TELEMETRY, b"a" * 1000)[0] == ZSTD
 
 
 def _bomb() -> bytes:
