@@ -45,7 +45,8 @@ class Edge:
         self.spool = Spool(folder / "spool.db", folder / "spool.key", 1 << 24)
         self.uplink = Uplink(
             settings=UplinkSettings(host="localhost", port=site.ports[0]), identity=self.identity, spool=self.spool, state=folder,
-            telemetry=telemetry, on_answer=lambda answer: None, fetch_dictionary=lambda digest: relay_dictionary(self.relay, digest),
+            telemetry=telemetry, on_answer=lambda answer: None,
+            fetch_dictionaries={"region-1": lambda digest: relay_dictionary(self.relay, digest)},
         )  # fmt: skip
         self.spool.start()
         self.uplink.start()
