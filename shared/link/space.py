@@ -3,7 +3,7 @@
 A segment is only ever appended to, so a case that leaves it leaves a hole. Rules, in order:
 1. A segment in which nothing waits is given back; the one being written only once it is worth it.
 2. When the segments take more than `limit_bytes`, the one with the least that still waits is written anew: what waits in it is copied
-   to the end, and the segment is given back. The limit lies a quarter above the capacity, so that there is always one with holes.
+   to the end, and the segment is given back. The limit lies a quarter above the capacity, so that there is one with holes to be found.
 
 Example:
     >>> space = Space(limit_bytes=100)
@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 SLACK = 1.25
 """Bytes of segments over bytes of capacity: room for holes."""
+WORTH_COPYING = 0.875
+"""A segment of which more than this share waits is left as it is: copying it would wear the flash for nothing."""
 
 
 class Place(NamedTuple):
@@ -104,5 +106,9 @@ class Space:
         """Return the segment to write anew now; None while all is within the limit."""
         if self.size_bytes <= self._limit:
             return None
-        full = {number: segment for number, segment in self._segments.items() if number != active and segment.live < segment.size}
-        return min(full, key=lambda number: full[number].live / full[number].size, default=None)
+        holes = {
+            number: segment.live / segment.size
+            for number, segment in self._segments.items()
+            if number != active and segment.live <= segment.size * WORTH_COPYING
+        }
+        return min(holes, key=holes.__getitem__, default=None)

@@ -267,7 +267,7 @@ class Spool:
         self._bytes_stored += sum(item.size for item, _ in cases)
         try:
             self._disk.commit(put, taken.leaving, self._numbers())
-            self._disk.tidy(self._stock.next, self._floor, self._numbers())
+            self._tidy()
         except _DISK_FAILS as error:
             self._fall_back(error)  # the group is durable all the same: it is found again behind the index's tail
         return True
@@ -279,13 +279,22 @@ class Spool:
         if found and not self._alarm:
             try:
                 self._disk.commit([], [item.sequence for item in found], self._numbers())
-                self._disk.tidy(self._stock.next, self._floor, self._numbers())
+                self._tidy()
             except _DISK_FAILS as error:
                 self._fall_back(error)
+        self._disk.forget(item.sequence for item in found)
         return len(found)
+
+    def _tidy(self) -> None:
+        lost = self._disk.tidy(self._stock.next, self._floor, self._numbers())
+        if lost:
+            self._stock.leave(lost, "evicted:damaged")
+            self._disk.commit([], lost, self._numbers())
 
     def _return_to_disk(self) -> None:
         """Open the disk anew; memory knows better than its index what has left."""
+        if not self._disk.is_worth_trying():
+            return
         try:
             found = self._disk.open(spool_id=self.spool_id)
             if found.spool_id != self.spool_id:

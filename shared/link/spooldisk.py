@@ -14,6 +14,8 @@ Rules, in order:
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sqlite3
 from collections import Counter
@@ -26,8 +28,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared import log
+from shared.link.aside import set_aside
 from shared.link.localkey import load_key, sync_folder
-from shared.link.record import HEADER_BYTES, NONCE_BYTES, OVERHEAD_BYTES, RecordKind, Sealing, parse_header, scan
+from shared.link.record import HEADER_BYTES, NONCE_BYTES, OVERHEAD_BYTES, Sealing, parse_header, scan
+from shared.link.replay import replay
 from shared.link.retention import Waiting
 from shared.link.segments import Segments
 from shared.link.space import SLACK, Place, Space
@@ -37,6 +41,7 @@ from shared.link.takeover import is_schema_1, take_over
 
 SPOOL_ID_BYTES = 16
 LARGEST_SEGMENT, SMALLEST_SEGMENT = 8 << 20, 64 << 10
+PROBE_BYTES = 64 << 10
 DAMAGE = (sqlite3.DatabaseError, InvalidTag, LookupError, ValueError, TypeError)
 """What reading damaged files raises."""
 DAMAGED, KEY_LOST = "spool_set_aside_damaged", "spool_set_aside_key_lost"
@@ -178,8 +183,11 @@ class SpoolDisk:
         self._written()
         self.commit([], [], {**numbers, "floor": floor}, durable=True)
 
-    def tidy(self, first: int, floor: int, numbers: dict[str, int]) -> None:
+    def tidy(self, first: int, floor: int, numbers: dict[str, int]) -> list[int]:
         """Give back drained segments, rotate, and write the sparsest anew while they take too much.
+
+        Returns:
+            Cases that were lost to damage, found while a segment was copied.
 
         Raises:
             OSError, sqlite3.Error: the disk is full, read-only or fails.
@@ -190,11 +198,13 @@ class SpoolDisk:
             self.begin_segment(first, floor)
         if is_worth_it:
             self._index.shrink()
+        lost: list[int] = []
         while (sparse := self._space.to_write_anew(active=self._segments.active)) is not None:
-            self._write_anew(sparse, numbers)
+            lost += self._write_anew(sparse, numbers)
             if self._segments.end >= self._segment_bytes:
                 self.begin_segment(first, floor)
         self.give_back(numbers)
+        return lost
 
     def give_back(self, numbers: dict[str, int]) -> None:
         """Delete the segments in which nothing waits.
@@ -224,17 +234,28 @@ class SpoolDisk:
             return None
         return self._sealing.open(data, item.sequence)
 
-    def holds(self, sequence: int) -> bool:
-        """Whether a case lies in a segment."""
-        return self._space.where(sequence) is not None
+    def forget(self, sequences: Iterable[int]) -> None:
+        """Note that cases have left, while the index cannot be told; the next `open` is told by who knows."""
+        for sequence in sequences:
+            self._space.drop(sequence)
+
+    def is_worth_trying(self) -> bool:
+        """Whether something can be written, or segments could be given back to make room: cheap, unlike opening the disk."""
+        probe = self._path.with_name(self._path.name + ".probe")
+        try:
+            with probe.open("wb", buffering=0) as file:
+                file.write(bytes(PROBE_BYTES))
+                os.fsync(file.fileno())
+        except OSError as error:
+            return error.errno != errno.EROFS and bool(self._space.drained(active=0))
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+        return True
 
     def keep_reserve(self) -> None:
         """Keep space for the index."""
         self._index.keep_reserve()
-
-    def release_reserve(self) -> bool:
-        """Let that space go; returns whether there was any."""
-        return self._index.release_reserve()
 
     @property
     def size_bytes(self) -> int:
@@ -269,15 +290,15 @@ class SpoolDisk:
         self._tail = Place(self._segments.active, self._segments.end)
         self._space.grew(*self._tail)
 
-    def _write_anew(self, number: int, numbers: dict[str, int]) -> None:
+    def _write_anew(self, number: int, numbers: dict[str, int]) -> list[int]:
         data = memoryview(self._segments.load(number))
         moved = [(at, head) for at, head in scan(data, 0) if self._space.where(head.sequence) == Place(number, at)]
         put = self._put([head.item for _, head in moved], [bytes(data[at : at + OVERHEAD_BYTES + head.size]) for at, head in moved])
-        lost = self._space.inside(number)  # behind a damaged head: they will be found damaged when they are read
-        self.commit(put, [], numbers, durable=True)
-        if not lost:
-            self._segments.remove(number)
-            self._space.given_back(number)
+        lost = self._space.inside(number)  # behind a damaged head
+        self.commit(put, lost, numbers, durable=True)
+        self._segments.remove(number)
+        self._space.given_back(number)
+        return lost
 
     def _read_index(self, key: bytes, spool_id: bytes | None) -> Found:
         about = self._index.open()
@@ -345,53 +366,27 @@ class SpoolDisk:
         for number, size in sizes.items():
             space.grew(number, size)
         rows = self._index.rows()
-        for item, place in rows:
+        behind = ((number, self._segments.load(number)) for number in sizes if number >= tail.segment)
+        found = replay(self._sealing, behind, tail=tail, floor=floor)
+        for item, place in [*rows, *found.cases.values()]:
             if place.segment in sizes:
                 space.put(item.sequence, place, OVERHEAD_BYTES + item.size)
-        again, first, floor = self._replay(space, [number for number in sizes if number >= tail.segment], tail, floor)
-        self._space, self._tail = space, max(((Place(number, size)) for number, size in sizes.items()), default=tail)
+        self._space, self._tail = space, max((Place(number, size) for number, size in sizes.items()), default=tail)
         return Found(
             spool_id=self._sealing.spool_id,
-            next=max(next_sequence, first),
-            floor=floor,
+            next=max(next_sequence, found.first),
+            floor=found.floor,
             counters=numbers,
             items=[item for item, place in rows if place.segment in sizes],
-            again=again,
+            again=[item for item, _ in found.cases.values()],
             missing=[item for item, place in rows if place.segment not in sizes],
             is_new=is_new,
         )
 
-    def _replay(self, space: Space, numbers: list[int], tail: Place, floor: int) -> tuple[list[Waiting], int, int]:
-        """Find the records behind the tail; returns their cases, a free sequence and the floor."""
-        again: dict[int, Waiting] = {}
-        first = 1
-        for number in numbers:
-            data = self._segments.load(number)
-            header = parse_header(data[:HEADER_BYTES])
-            if header is None or not self._sealing.is_ours(data[:HEADER_BYTES]):
-                continue
-            first, floor = max(first, header.first), max(floor, header.floor)
-            for at, head in scan(memoryview(data), tail.offset if number == tail.segment else 0):
-                first, floor = max(first, head.sequence + 1), max(floor, head.floor)
-                if head.kind is RecordKind.CASE and head.is_whole:
-                    again[head.sequence] = head.item
-                    space.put(head.sequence, Place(number, at), OVERHEAD_BYTES + head.size)
-        for sequence in [sequence for sequence in again if sequence < floor]:
-            del again[sequence]
-            space.drop(sequence)
-        return list(again.values()), first, floor
-
     def _set_aside(self, event: str, reason: str, *, with_segments: bool) -> None:
         self.stop_writing()
-        number = 1
-        while (aside := self._path.with_name(f"{self._path.name}.aside-{number}")).exists():
-            number += 1
-        for suffix in ("", "-wal", "-shm", *(["-segments"] if with_segments else [])):
-            file = self._path.with_name(self._path.name + suffix)
-            if file.exists():
-                file.rename(aside.with_name(aside.name + suffix))
-        self.set_aside = aside
-        log.get("spool").error(event, file=str(self._path), kept_as=str(aside), reason=reason)
+        self.set_aside = set_aside(self._path, ["", "-wal", "-shm", *(["-segments"] if with_segments else [])])
+        log.get("spool").error(event, file=str(self._path), kept_as=str(self.set_aside), reason=reason)
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
