@@ -32,7 +32,7 @@ class Share(Enum):
     AUDIT = 0.25
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One case that no receipt has removed. `size` is the payload's, in bytes; a higher `value` is sent sooner."""
 
     sequence: int

@@ -77,6 +77,11 @@ class Space:
             segment = self._segments[place.segment]
             segment.live -= segment.lengths.pop(sequence)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no case lies anywhere."""
+        return not self._places
+
     def where(self, sequence: int) -> Place | None:
         """Return where a case's record begins."""
         return self._places.get(sequence)

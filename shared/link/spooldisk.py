@@ -196,8 +196,6 @@ class SpoolDisk:
         is_worth_it = self._space.drained(active=self._segments.active, worth_bytes=self._segment_bytes // 4)
         if is_worth_it or self._segments.end >= self._segment_bytes:
             self.begin_segment(first, floor)
-        if is_worth_it:
-            self._index.shrink()
         lost: list[int] = []
         while (sparse := self._space.to_write_anew(active=self._segments.active)) is not None:
             lost += self._write_anew(sparse, numbers)
@@ -218,6 +216,8 @@ class SpoolDisk:
             for number in drained:
                 self._segments.remove(number)
                 self._space.given_back(number)
+            if self._space.is_empty:
+                self._index.shrink()
 
     def read(self, item: Waiting) -> bytes | None:
         """Return a case's payload, None when its record is damaged or not there.
