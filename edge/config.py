@@ -62,7 +62,7 @@ class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SpoolSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`capacity_mb`: what waiting cases may take on disk before the least valuable go."""
+    """`capacity_mb`: what waiting cases may take before the least valuable go; holes they leave may add a quarter on disk for a while."""
 
     capacity_mb: Count = 256
 

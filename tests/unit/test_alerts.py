@@ -58,6 +58,12 @@ def test_devices_that_are_silent_or_lose_cases_are_named_in_full() -> None:
     assert (was[0].severity, "5 cases were given up" in was[0].detail) == (Severity.INFO, True)
 
 
+def test_a_device_that_cannot_write_its_disk_is_named() -> None:
+    unwell = msgspec.structs.replace(DEVICE, spool_in_memory=True)
+    (alert,) = found(devices=[("region-1", unwell)])
+    assert (alert.id, alert.severity) == (f"spool-in-memory/{DEVICE.name}", Severity.WARNING)
+
+
 def test_drift_says_from_what_to_what() -> None:
     drift = DriftState(alarm=True, since=NOW - 9, audited=40, disagreement=0.45, reference=0.07, evidence=200.0, cases_since=31)
     (alert,) = found(regions=[region(drift=drift)])

@@ -1,5 +1,6 @@
 """Frames become events at once; hard ones are sent, and nothing the region, the disk or the model does stops the answers."""
 
+import errno
 import json
 import threading
 from collections.abc import Sequence
@@ -29,7 +30,8 @@ from shared import clock
 from shared.deferral.policy import Action, Decision
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, StorageError, TrustError
-from shared.link.spool import NewCase
+from shared.link.recount import recount
+from shared.link.spool import NewCase, Spool
 from shared.release.card import QualityPoint
 from shared.vision import picture
 from shared.wire.messages import Answer, Case, Prediction, decode
@@ -40,17 +42,31 @@ SURE_RED, SURE_GREEN, UNSURE = colour(250, 0), colour(0, 250), colour(90, 88)
 
 
 class Device:
-    """A pipeline with everything behind it but the link: offered cases stay in a list."""
+    """A pipeline with everything behind it but the link: offered cases stay in a list, or in a spool."""
 
-    def __init__(self, folder: Path, *, audit_share: float = 0.0, deadline_s: float = 60.0, threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        audit_share: float = 0.0,
+        deadline_s: float = 60.0,
+        threshold: float | None = None,
+        spool: Spool | None = None,
+    ) -> None:
         self.file = folder / "events.jsonl"
         self.cases: list[Case] = []
         self.offer_fails = False
         self.newest, self.models, self.hand_over = NewestFrames(), ModelSlot(), HandOver(8)
         self.output = EventFile(self.file)
         self.settler = Settler(self.output)
+        self.spool = spool
         self.writer = CaseWriter(
-            frames=self.hand_over, pictures=PictureSettings(), card=lambda: None, offer=self._offer, bind=self.settler.bind
+            frames=self.hand_over,
+            pictures=PictureSettings(),
+            card=lambda: None,
+            offer=self._offer,
+            bind=self.settler.bind,
+            tend=spool.tend if spool else None,
         )
         self.inference = Inference(
             policy=PolicySettings(audit_share=audit_share, answer_deadline_s=deadline_s, threshold=threshold),
@@ -69,7 +85,9 @@ class Device:
 
     def _offer(self, cases: Sequence[NewCase]) -> tuple[int | None, ...]:
         if self.offer_fails:
-            raise StorageError("the disk is full.")
+            raise StorageError("the spool is not open.")
+        if self.spool is not None:
+            return self.spool.append_many(cases).sequences
         first = len(self.cases) + 1
         self.cases += [decode(Case, case.payload) for case in cases]
         return tuple(range(first, len(self.cases) + 1))
@@ -191,6 +209,29 @@ def test_answers_go_on_when_cases_cannot_be_stored(tmp_path: Path) -> None:
         until(lambda: device.output.written == 2)
         until(lambda: device.writer.failed == 1)
     assert [event["source"] for event in device.events()] == ["edge", "expired"]
+
+
+def test_on_a_full_disk_answers_go_on_and_the_writer_brings_the_spool_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shared.link.spool.RETRY_S", 0.01)
+    spool = Spool(tmp_path / "spool.db", tmp_path / "spool.key", 1 << 24)
+    spool.start()
+    with Device(tmp_path, deadline_s=0.05, spool=spool) as device:
+        device.models.swap(load(write_release(tmp_path / "r")))
+        with monkeypatch.context() as full:
+            full.setattr("shared.link.segments.os.fdatasync", fail)
+            for number in range(1, 4):
+                device.newest.put(frame(number, UNSURE))
+                until(lambda number=number: device.output.written == 2 * number)
+            until(lambda: device.writer.spooled == 3)
+            assert "No space" in spool.state().alarm
+            assert recount(tmp_path / "spool.db").waiting_count == 0, "nothing is called durable"
+        until(lambda: not spool.state().alarm)
+    assert recount(tmp_path / "spool.db").waiting_count == 3
+    assert [event["source"] for event in device.events()] == ["edge", "expired"] * 3
+    spool.stop()
 
 
 def test_frames_wait_for_the_first_model_and_the_oldest_are_dropped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from edge.uplink import Uplink, UplinkSettings
 from shared.link.recount import recount
-from shared.link.spool import NewCase, Spool
+from shared.link.spool import RETRY_S, NewCase, Spool
 from shared.wire import topics
 from shared.wire.envelope import Sealer
 from shared.wire.keys import EpochKeys
@@ -314,7 +315,28 @@ def test_kill_9_of_device_and_broker_loses_nothing_acknowledged(tmp_path: Path) 
     site.broker.stop()
 
 
-def test_a_full_disk_is_the_callers_to_hear_and_the_link_goes_on(region: SmallRegion, device: Device) -> None:
+def test_on_a_failing_disk_cases_go_up_from_memory_and_the_region_hears_of_it(
+    region: SmallRegion, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    region.announce()
+    device.start()
+    with monkeypatch.context() as broken:
+        broken.setattr("shared.link.segments.os.fdatasync", fail)
+        sequence = device.uplink.offer(case(1), False, 0.5)
+        assert device.spool.state().memory_cases == 1
+        device.wait(lambda: [found for found in region.telemetry if found.spool_in_memory], "telemetry that says so")
+        device.wait(lambda: device.spool.occupancy()[0] == 0, "the case is stored by the region")
+        assert sequence in {found for _, _, found in region.vault}
+    device.spool.tend(RETRY_S)
+    assert not device.spool.state().alarm
+    later = device.uplink.offer(case(2), False, 0.5)
+    device.wait(lambda: later in {found for _, _, found in region.vault}, "a durable case again")
+
+
+def test_a_case_larger_than_its_share_is_not_taken_and_the_link_goes_on(region: SmallRegion, device: Device) -> None:
     region.announce()
     device.start()
     device.wait(lambda: device.uplink.status()["connected"], "open")
