@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from cloud.alerts import alerts_of
+from cloud.auditheads import AuditHeads
 from cloud.fleet import Fleet
 from cloud.registry import Registry
 from cloud.rollout_book import RolloutBook
@@ -21,14 +22,18 @@ class AlertBoard:
         registry: rounds.
         fleet: regions and devices.
         book: rollouts.
+        heads: breaks of regions' audit logs.
         certificates: by machine, when its certificate ends, Unix seconds.
         clock: wall time.
     """
 
-    def __init__(self, *, registry: Registry, fleet: Fleet, book: RolloutBook, certificates: Mapping[str, float], clock: Clock) -> None:
+    def __init__(
+        self, *, registry: Registry, fleet: Fleet, book: RolloutBook, heads: AuditHeads, certificates: Mapping[str, float], clock: Clock
+    ) -> None:
         self._registry = registry
         self._fleet = fleet
         self._book = book
+        self._heads = heads
         self._certificates = certificates
         self._clock = clock
 
@@ -43,6 +48,7 @@ class AlertBoard:
             devices=self._fleet.devices(),
             rollouts=self._book.rollouts(),
             rounds=self._registry.rounds()[:1],
+            breaks=self._heads.breaks(),
             certificates=self._certificates,
             now=self._clock(),
         )

@@ -6,6 +6,8 @@ Causes, and how bad they are:
 - a region nobody has heard of: warning, after ten minutes critical; its devices are not told apart then
 - a device whose cases wait in memory only, since it cannot write its disk: warning
 - a device its region does not hear: warning; one that throws cases away since its spool is full: warning while it is, else info
+- a device its region keeps out, since it sent too much: warning
+- a region whose audit log no longer goes through a head kept here: critical
 - a region in drift: warning
 - the newest rollout of a model halted: critical; asking: warning; paused: info
 - the newest round failed: warning; refused by its gates: info
@@ -20,7 +22,7 @@ from enum import Enum
 import msgspec
 
 from cloud.overview import AWAY_S, device_state
-from cloud.records import Region, Round
+from cloud.records import AuditBreak, Region, Round
 from cloud.rollout_record import Rollout, identity
 from cloud.rollout_states import State
 from shared.wire.reports import DeviceSummary
@@ -59,6 +61,7 @@ def alerts_of(
     rounds: Sequence[Round],
     certificates: Mapping[str, float],
     now: float,
+    breaks: Sequence[AuditBreak] = (),
 ) -> list[Alert]:
     """Return what is to be looked at, the worst first and of those the newest first.
 
@@ -69,11 +72,13 @@ def alerts_of(
         rounds: newest first.
         certificates: by machine, when its certificate ends, Unix seconds.
         now: Unix seconds.
+        breaks: audit logs that were cut off or rewritten.
     """
     here = {region.name for region in regions if now - region.seen_at <= AWAY_S}
     found = [
         *(alert for region in regions for alert in _of_region(region, now)),
         *(alert for region, device in devices if region in here for alert in _of_device(region, device, now)),
+        *(_of_break(item) for item in breaks),
         *_of_rollouts(rollouts),
         *_of_rounds(rounds),
         *(alert for name, end in certificates.items() for alert in _of_certificate(name, end, now)),
@@ -92,6 +97,19 @@ def _of_region(region: Region, now: float) -> Iterator[Alert]:
         shares = f"{drift.disagreement:.0%} of {drift.audited} audit samples, {drift.reference:.0%} at first"
         detail = f"Students disagree with the expert on {shares}. {drift.cases_since} training cases since then."
         yield _alert("drift", region.name, drift.since, Severity.WARNING, f"What {region.name} sees has changed", detail)
+
+    for kept in region.report.quarantined if region.report is not None else ():
+        detail = f"Its region does not listen to it until its time is over: {kept.reason}. Release it: terrace region quarantine release."
+        name = identity(region.name, kept.name)
+        yield _alert("quarantine", name, kept.at, Severity.WARNING, f"{name} is kept out", detail)
+
+
+def _of_break(item: AuditBreak) -> Alert:
+    detail = (
+        f"{item.kept} entries were there, it says {item.said} now or others in their place: it was cut off, rewritten or restored."
+        f" Look into it, then: terrace cloud audit accept {item.region}."
+    )
+    return _alert("audit-broken", item.region, item.at, Severity.CRITICAL, f"The audit log of {item.region} was changed", detail)
 
 
 def _of_device(region: str, device: DeviceSummary, now: float) -> Iterator[Alert]:

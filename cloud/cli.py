@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cloud import release_cli, rollout_cli
+from cloud import audit_cli, release_cli, rollout_cli
 from cloud.config import Settings
 from cloud.configfile import read
 from cloud.fleet import Fleet
@@ -40,6 +40,7 @@ app.add_typer(tokens, name="token")
 app.add_typer(release_cli.app, name="release")
 app.add_typer(account_app(lambda config: _people(read(config)), default=Path("cloud.toml")), name="account")
 app.add_typer(rollout_cli.app, name="rollout")
+app.add_typer(audit_cli.app, name="audit")
 
 Config = Annotated[Path, typer.Option(help="The cloud's configuration file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

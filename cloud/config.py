@@ -138,6 +138,8 @@ class RepositorySection(Section, frozen=True, kw_only=True, forbid_unknown_field
     """Folder of the signing keys (0700)."""
     folder: Path | None = None
     """Folder of metadata and targets; `<state>/repository` when not given."""
+    heads: Path | None = None
+    """File of signed heads of the cloud's own audit log, best on another machine; `<keys>/signer/audit-heads.jsonl` when not given."""
 
 
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,6 +187,11 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def audit_path(self) -> Path:
         """The audit log."""
         return self.state / "audit.db"
+
+    @property
+    def heads_path(self) -> Path:
+        """The file of signed heads of the audit log."""
+        return self.repository.heads or self.repository.keys / "signer" / "audit-heads.jsonl"
 
     @property
     def people_url(self) -> str:

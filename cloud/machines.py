@@ -25,6 +25,7 @@ from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from cloud import faults
+from cloud.auditheads import AuditHeads
 from cloud.fleet import Fleet
 from cloud.mailbox import Mailbox
 from shared.clock import Clock
@@ -45,6 +46,7 @@ class Machines:
 
     Args:
         mailbox: tasks, replies and blobs.
+        heads: where heads of the regions' audit logs are kept.
         fleet: where reports go.
         repository: folder with `metadata/` and `targets/`.
         peer_of: tells who calls, from the connection's certificate; raises IdentityError.
@@ -57,6 +59,7 @@ class Machines:
         self,
         *,
         mailbox: Mailbox,
+        heads: AuditHeads,
         fleet: Fleet,
         repository: Path,
         peer_of: PeerOf,
@@ -65,6 +68,7 @@ class Machines:
         clock: Clock,
     ) -> None:
         self.mailbox = mailbox
+        self.heads = heads
         self.fleet = fleet
         self.repository = repository
         self.longest_poll_s = longest_poll_s
@@ -94,6 +98,12 @@ class Machines:
             if tasks or self.clock() >= end or self._polls.get(region) is not own or self.is_stopping.is_set():
                 return Inbox(tasks=tasks if self._polls.get(region) is own else ())
             await asyncio.sleep(POLL_S)
+
+    def reported(self, region: str, report: FleetReport, certificate: bytes) -> None:
+        """Keep what a region says of itself, and the head of its audit log; `certificate` is the one it called with, DER."""
+        self.fleet.report(region, report, now=self.clock())
+        if report.audit_head is not None:
+            self.heads.take(region, report.audit_head, certificate, now=self.clock())
 
     def fetch(self, region: str, name: str, span: str) -> Response:
         """Return a blob that one of the region's waiting tasks names, or a range of it.
@@ -188,7 +198,7 @@ def _add_federation(app: FastAPI, machines: Machines, caller: Any) -> None:
         said = decode_report(await _body(request, LARGEST_REPORT_BYTES))
         if not isinstance(said, FleetReport):
             raise ProtocolError("only a fleet report belongs here.")
-        await asyncio.to_thread(machines.fleet.report, region, said, now=machines.clock())
+        await asyncio.to_thread(machines.reported, region, said, request.scope["extensions"]["tls"]["peer_certificate"])
         return Response(status_code=204)
 
 

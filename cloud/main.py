@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fastapi import Request
 
 from cloud import rollout_record
 from cloud.alertboard import AlertBoard
+from cloud.auditheads import AuditHeads
 from cloud.blobs import Blobs
 from cloud.broadcast import Broadcast
 from cloud.config import Settings
@@ -36,7 +38,8 @@ from shared.accounts import FIRST_ADMIN, AccountStore
 from shared.audit import AuditLog
 from shared.child import Child
 from shared.doors import Doors
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, TerraceError
+from shared.headsigner import HeadSigner
 from shared.identity.denied import Denied
 from shared.identity.names import Peer
 from shared.identity.store import Identity
@@ -50,7 +53,8 @@ from shared.site import site
 from shared.statics import PAGES, Statics
 from shared.status import StatusServer
 
-PEOPLE_CERTIFICATE, FIRST_ADMIN_LINK = "people_certificate", "first_admin_link"
+PEOPLE_CERTIFICATE, FIRST_ADMIN_LINK, HEAD_UNSIGNED = "people_certificate", "first_admin_link", "audit_head_unsigned"
+ANCHOR_S = 10.0
 DASHBOARD = Path(__file__).resolve().parent / "dashboard"
 PAGE_NAMES = dict.fromkeys(("/", "/rounds", "/releases", "/alerts", "/audit", "/people"), "index.html")
 
@@ -78,11 +82,19 @@ class Cloud:
         )
         self.accounts = AccountStore(settings.accounts_path)
         self.audit = AuditLog(settings.audit_path)
+        self.heads = AuditHeads(self.database, self.audit)
         self.book = RolloutBook(self.database)
         repository = Repository(settings.repository_folder, settings.repository.keys)
         self.rollouts = Rollouts(settings, book=self.book, fleet=self.fleet, repository=repository, audit=self.audit)
         self.certificates: dict[str, float] = {}
-        self.board = AlertBoard(registry=self.registry, fleet=self.fleet, book=self.book, certificates=self.certificates, clock=clock.wall)
+        self.board = AlertBoard(
+            registry=self.registry,
+            fleet=self.fleet,
+            book=self.book,
+            heads=self.heads,
+            certificates=self.certificates,
+            clock=clock.wall,
+        )
         self.picture = Picture(
             name=settings.fleet,
             database=self.database,
@@ -115,6 +127,7 @@ class Cloud:
         self.certificates["the cloud"] = identity.peer.not_after
         machines = Machines(
             mailbox=self.mailbox,
+            heads=self.heads,
             fleet=self.fleet,
             repository=settings.repository_folder,
             peer_of=self._peer_of,
@@ -149,6 +162,7 @@ class Cloud:
             _Welcome(self),
             self.worker,
             self.rollouts,
+            _Anchor(self.audit, identity, settings.heads_path),
             status,
         ]
 
@@ -232,6 +246,33 @@ class _Welcome:
 
     def stop(self) -> None:
         """Nothing to end."""
+
+
+class _Anchor:
+    """A part that signs where the cloud's own audit log ends, into a file that may lie on another machine."""
+
+    def __init__(self, audit: AuditLog, identity: Identity, path: Path) -> None:
+        self._heads = HeadSigner(audit, node=identity.peer.common_name, certificate=identity.chain[0], sign=identity.sign, path=path)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="anchor", daemon=True)
+
+    def start(self) -> None:
+        """Sign from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._heads.once(at=clock.wall())
+            except TerraceError as error:
+                log.get("audit").warning(HEAD_UNSIGNED, error=str(error))
+            if self._stopped.wait(ANCHOR_S):
+                return
 
 
 class _Bell:

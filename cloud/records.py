@@ -80,3 +80,12 @@ class Region(msgspec.Struct, frozen=True, kw_only=True):
     def cases_new(self) -> int:
         """Training cases it has not taught from yet."""
         return max(self.cases_train - self.cases_learned, 0)
+
+
+class AuditBreak(msgspec.Struct, frozen=True, kw_only=True):
+    """A region's audit log no longer goes through a head that is kept here: `kept` entries there were, `said` it says now."""
+
+    region: str
+    at: float
+    kept: int
+    said: int

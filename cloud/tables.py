@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from cloud import baselines, fleet, mailbox, registry, rollout_book
+from cloud import auditheads, baselines, fleet, mailbox, registry, rollout_book
 from cloud.config import Settings
 from cloud.database import Database
 
 
 def open_registry(settings: Settings) -> Database:
     """Return the cloud's database with everyone's tables, not yet started."""
-    return Database(settings.registry_path, [registry.SCHEMA, fleet.SCHEMA, mailbox.SCHEMA, rollout_book.SCHEMA, baselines.SCHEMA])
+    return Database(
+        settings.registry_path, [registry.SCHEMA, fleet.SCHEMA, mailbox.SCHEMA, rollout_book.SCHEMA, baselines.SCHEMA, auditheads.SCHEMA]
+    )

@@ -46,6 +46,7 @@ from shared import lifecycle, log
 from shared.audit import AuditLog
 from shared.child import Child
 from shared.errors import IdentityError, TerraceError
+from shared.headsigner import HeadSigner
 from shared.identity.names import Peer
 from shared.identity.tls import server_context
 from shared.lifecycle import Part
@@ -76,9 +77,10 @@ class Region:
         self.figures, self.fleet = Figures(), Fleet()
         self.guests = Guests(settings.fail_over_for, self.identity)
         quarantine = Quarantine(settings.quarantine_path)
-        self.revocations = RevocationList(settings.revoked_path, self.identity, quarantine, self.guests)
-        self.guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
-        identity = self.identity
+        audit, identity = AuditLog(settings.audit_path), self.identity
+        self.revocations = RevocationList(settings.revoked_path, identity, quarantine, self.guests)
+        self.guard = Guard(settings.limits, quarantine=quarantine, audit=audit, region=settings.name)
+        self.heads = HeadSigner(audit, node=identity.peer.common_name, certificate=identity.chain[0], sign=identity.sign)
         self.lexicon = Lexicon(settings.state, self.fleet)
         self.keys = KeyRing(
             self.vault,
@@ -283,6 +285,7 @@ class Region:
             keys=self.keys,
             revocations=self.revocations,
             guard=self.guard,
+            heads=self.heads,
             broker=self.broker,
             kicker=kicker(self.worker_identities[0], self.settings, self.identity),
             replies=self.replies,
@@ -305,6 +308,7 @@ class Region:
             revocations=self.revocations,
             intake=self.pool,
             agreement=self.agreement,
+            heads=self.heads,
             certificate_ends=self.identity.peer.not_after,
             people_url=self.settings.people.address,
         )

@@ -20,6 +20,7 @@ from region.vault import Vault
 from region.worker import ExpertWorker
 from shared import clock
 from shared.errors import StorageError
+from shared.headsigner import HeadSigner
 from shared.wire.reports import DriftState
 
 
@@ -37,6 +38,7 @@ class Report:
         revocations: who is revoked.
         intake: the intake workers.
         agreement: for live agreement and drift.
+        heads: for the newest signed head of the audit log.
         certificate_ends: when the region's certificate expires, Unix seconds.
         people_url: the page for people, empty when there is none.
     """
@@ -54,6 +56,7 @@ class Report:
         revocations: RevocationList,
         intake: IntakePool,
         agreement: Agreement,
+        heads: HeadSigner,
         certificate_ends: float,
         people_url: str = "",
     ) -> None:
@@ -62,6 +65,7 @@ class Report:
         self._figures, self._fleet, self._revocations = figures, fleet, revocations
         self._intake = intake
         self._agreement = agreement
+        self._heads = heads
         self._certificate_ends = certificate_ends
         self._people_url = people_url
 
@@ -92,6 +96,7 @@ class Report:
             **self._agreed(),
             "revoked": sorted(self._revocations.names),
             "quarantined": {name: msgspec.to_builtins(entry) for name, entry in self._revocations.quarantined.items()},
+            "audit_head": msgspec.to_builtins(self._heads.newest),
             "revocation_list_days_left": _days_until(self._revocations.lists.next_update),
             "certificate_days_left": _days_until(self._certificate_ends),
             "broker_restarts": self._broker.restarts,

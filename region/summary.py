@@ -8,9 +8,20 @@ from typing import Any
 
 import msgspec
 
-from shared.wire.reports import MOST_AUDITED_RELEASES, MOST_DEVICES, DeviceSummary, DriftState, FleetReport, ReleaseAudit
+from shared.wire.audithead import SignedHead
+from shared.wire.reports import (
+    MOST_AUDITED_RELEASES,
+    MOST_DEVICES,
+    DeviceSummary,
+    DriftState,
+    FleetReport,
+    QuarantinedDevice,
+    ReleaseAudit,
+)
 
 MOST = 2**53
+LATEST = 253_402_300_799.0
+"""The last second of the year 9999: what has no end ends there."""
 MOST_AUDITS = 20_000
 """Counts of releases a report carries in all, so that it stays within what the cloud takes; at least two for each device."""
 
@@ -35,12 +46,19 @@ def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float)
         cases_generated=_count(status.get("cases_generated")),
         answer_ms_p50=_number(status.get("answer_ms_p50")),
         answer_ms_p99=_number(status.get("answer_ms_p99")),
+        audit_head=msgspec.convert(status.get("audit_head"), SignedHead | None),
+        quarantined=tuple(_quarantined(name, entry) for name, entry in list((status.get("quarantined") or {}).items())[:MOST_DEVICES]),
     )
 
 
 def is_guest(device: str, region: object) -> bool:
     """Whether a device is another region's: that one reports it, so that it has one vote and one row."""
     return region is not None and device.partition(".")[2] not in {"", region}
+
+
+def _quarantined(name: str, entry: Mapping[str, Any]) -> QuarantinedDevice:
+    until = min(float(entry.get("until") or 0.0), LATEST)
+    return QuarantinedDevice(name=name[:256], at=_number(entry.get("at")), until=until, reason=str(entry.get("reason") or "")[:256])
 
 
 def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary:

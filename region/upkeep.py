@@ -19,6 +19,7 @@ from region.revocation import RevocationList
 from region.vault import Vault
 from shared import clock, log
 from shared.errors import TerraceError
+from shared.headsigner import HeadSigner
 
 EVERY_S, DAY_S = 1.0, 86_400.0
 UPKEEP_FAILED = "upkeep_failed"
@@ -33,6 +34,7 @@ class Upkeep:
         keys: refreshed; a new announcement is published.
         revocations: read again; the broker and the replies are told.
         guard: quarantines flooders, writes down what was refused.
+        heads: signs where the audit log ends.
         kicker: closes the connections of devices that are not listened to any more.
         broker: gets the access list and reads its files again.
         replies: fall silent towards revoked devices.
@@ -51,6 +53,7 @@ class Upkeep:
         keys: KeyRing,
         revocations: RevocationList,
         guard: Guard,
+        heads: HeadSigner,
         kicker: Kicker,
         broker: AnyBroker,
         replies: Replies,
@@ -62,7 +65,7 @@ class Upkeep:
     ) -> None:
         self._vault, self._limits = vault, limits
         self._keys, self._revocations = keys, revocations
-        self._guard, self._kicker = guard, kicker
+        self._guard, self._heads, self._kicker = guard, heads, kicker
         self._denied: frozenset[str] = frozenset()
         self._broker, self._replies, self._outlet = broker, replies, outlet
         self._agreement, self._fleet, self._alarm_share = agreement, fleet, alarm_share
@@ -88,6 +91,7 @@ class Upkeep:
         """
         self._deny()
         self._guard.once(now=clock.monotonic(), at=clock.wall())
+        self._heads.once(at=clock.wall())
         self._broker.renew()
         self._lexicon.tick()
         if self._keys.refresh(clock.wall()):

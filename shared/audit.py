@@ -1,7 +1,7 @@
 """The audit log of a daemon: what people and the machine itself did that matters for security, in a hash chain on disk (auditchain.py).
 
 The newest head stands in the file a second time, so that entries cut off the end are noticed too; whoever can rewrite the whole file can
-rewrite both, and only a head noted elsewhere shows that (`verify(anchor=…)`).
+rewrite both, and only a head noted elsewhere shows that (`verify`).
 
 Example:
     AuditLog(state / "audit.db").append("anna", "round.requested", "round 3")
@@ -93,11 +93,11 @@ class AuditLog:
             row = file.execute("SELECT count, hash FROM head").fetchone()
         return Head(count=row[0], hash=row[1]) if row is not None else Head(count=0, hash=START)
 
-    def verify(self, anchor: Head | None = None) -> tuple[int, str]:
+    def verify(self, *noted: Head) -> tuple[int, str]:
         """Return the number of entries and the last hash when every entry is what was written.
 
         Args:
-            anchor: a head noted earlier in another place; the chain must go through it.
+            noted: heads noted earlier in another place; the chain must go through each of them.
 
         Raises:
             ProtocolError: naming the first bad entry.
@@ -106,11 +106,13 @@ class AuditLog:
         with self._open() as file:
             head = verify(_entry(row) for row in file.execute("SELECT * FROM entry ORDER BY number"))
             said = file.execute("SELECT count, hash FROM head").fetchone() or (0, START)
-            at_anchor = file.execute("SELECT hash FROM entry WHERE number = ?", (anchor.count,)).fetchone() if anchor is not None else None
+            found = [(one, file.execute("SELECT hash FROM entry WHERE number = ?", (one.count,)).fetchone()) for one in noted]
         if (head.count, head.hash) != said:
             raise ProtocolError(f"the chain ends at entry {head.count}, but {said[0]} were written: entries were cut off or added.")
-        if anchor is not None and anchor.count and at_anchor != (anchor.hash,):
-            raise ProtocolError(f"audit entry {anchor.count} is not the one that was noted: the log was rewritten or cut off.")
+        for one, row in found:
+            if one.count and row != (one.hash,):
+                words = "missing: the log was cut off" if row is None else "not the one that was noted: the log was rewritten"
+                raise ProtocolError(f"audit entry {one.count} is {words}.")
         return head.count, head.hash
 
     @contextmanager

@@ -16,6 +16,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from shared.errors import ProtocolError
+from shared.wire.audithead import SignedHead
 
 LONGEST_NAME = 256
 MOST_DEVICES = 10_000
@@ -97,6 +98,15 @@ class DriftState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cases_since: Count = 0
 
 
+class QuarantinedDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A device its region keeps out for a while: since and until when (Unix seconds), and why."""
+
+    name: Name
+    at: float
+    until: float
+    reason: Name = ""
+
+
 class FleetReport(Report, frozen=True, kw_only=True, tag="fleet"):
     """What a region says of itself every few seconds. Counts are those of its vault."""
 
@@ -117,6 +127,10 @@ class FleetReport(Report, frozen=True, kw_only=True, tag="fleet"):
     """The expert's answer latency, received to answered, milliseconds."""
     cases_generated: Count = 0
     """Of `cases_human`, those a generator labelled in the place of people."""
+    audit_head: SignedHead | None = None
+    """Where the region's audit log ended lately, signed."""
+    quarantined: Annotated[tuple[QuarantinedDevice, ...], msgspec.Meta(max_length=MOST_DEVICES)] = ()
+    """Devices it keeps out for a while."""
 
 
 class TrainReply(Report, frozen=True, kw_only=True, tag="trained"):

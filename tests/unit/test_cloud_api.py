@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from cloud import auditheads
 from cloud import fleet as fleets
 from cloud import mailbox as boxes
 from cloud import registry as registries
+from cloud.auditheads import AuditHeads
 from cloud.blobs import Blobs
 from cloud.config import RoundsSection
 from cloud.database import Database
@@ -30,6 +33,8 @@ from region.federation.egress import recorder
 from region.federation.inbox import Inbox
 from region.federation.reporter import Reporter
 from region.jobs import Outcome, Wish
+from region.summary import compose
+from shared.audit import AuditLog
 from shared.errors import FederationError, LinkError
 from shared.identity.denied import Denied, Entry, write_revoked
 from shared.identity.store import Identity
@@ -37,6 +42,7 @@ from shared.identity.tls import server_context
 from shared.link.https import HttpsClient
 from shared.serving import peer_from_scope, serve
 from shared.wire import bundle
+from shared.wire.audithead import sign_head
 from shared.wire.reports import TaskFailed, decode_report, encode_report
 from tests.waiting import until
 
@@ -67,21 +73,27 @@ def identities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
 
 @pytest.fixture
 def cloud(tmp_path: Path, identities: dict[str, Identity]) -> Iterator[SimpleNamespace]:
-    database, blobs = Database(tmp_path / "r.db", [registries.SCHEMA, fleets.SCHEMA, boxes.SCHEMA]), Blobs(tmp_path / "blobs")
+    database, blobs = (
+        Database(tmp_path / "r.db", [registries.SCHEMA, fleets.SCHEMA, boxes.SCHEMA, auditheads.SCHEMA]),
+        Blobs(tmp_path / "blobs"),
+    )
     database.start()
     blobs.start()
     mailbox, fleet, registry = Mailbox(database, blobs), Fleet(database), Registry(database)
     (tmp_path / "tuf" / "metadata").mkdir(parents=True)
     (tmp_path / "tuf" / "metadata" / "timestamp.json").write_bytes(b"{}")
+    heads = AuditHeads(database, AuditLog(tmp_path / "audit.db"))
     (tmp_path / "secret").write_bytes(b"secret")
     machines = Machines(
-        mailbox=mailbox, fleet=fleet, repository=tmp_path / "tuf", longest_poll_s=5.0, clock=time.time,
+        mailbox=mailbox, heads=heads, fleet=fleet, repository=tmp_path / "tuf", longest_poll_s=5.0, clock=time.time,
         peer_of=lambda request: peer_from_scope(request.scope, tier="region", fleet="demo"), denied=Denied(tmp_path / "revoked.json"),
     )  # fmt: skip
     context = server_context(identities["cloud"], client_tier="region")
     server = serve(machines_app(machines), host="127.0.0.1", port=0, context=context)
     server.start()
-    yield SimpleNamespace(url=f"https://127.0.0.1:{server.port}", mailbox=mailbox, fleet=fleet, registry=registry, root=tmp_path)
+    yield SimpleNamespace(
+        url=f"https://127.0.0.1:{server.port}", mailbox=mailbox, fleet=fleet, registry=registry, heads=heads, root=tmp_path
+    )
     machines.is_stopping.set()
     server.stop()
     database.stop()
@@ -238,6 +250,19 @@ def test_a_report_that_is_none_of_the_union_is_refused(cloud: SimpleNamespace, i
     assert answer.status == 400
     assert client.post("/v1/reports", encode_report(TaskFailed(task="t", reason="r")), "application/json").status == 400
     assert cloud.fleet.regions() == []
+
+
+def test_the_head_of_a_region_s_audit_log_is_kept_from_its_report(
+    cloud: SimpleNamespace, identities: dict[str, Identity], tmp_path: Path
+) -> None:
+    log, own = AuditLog(tmp_path / "region.db"), identities["region-1"]
+    log.append("anna", "case.viewed", "case 1")
+    head = sign_head(log.head(), node=own.peer.common_name, at=time.time(), sign=own.sign)
+    body = encode_report(compose({}, {"audit_head": msgspec.to_builtins(head)}, now=time.time()))
+    assert HttpsClient(own, cloud.url).post("/v1/reports", body, "application/json").status == 204
+    assert HttpsClient(identities["region-2"], cloud.url).post("/v1/reports", body, "application/json").status == 204
+    assert [kept.head for kept in cloud.heads.heads("region-1")] == [head]
+    assert cloud.heads.heads("region-2") == []
 
 
 def test_a_newer_poll_ends_the_older_one(cloud: SimpleNamespace, identities: dict[str, Identity]) -> None:

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from starlette.routing import Route
 
 from cloud.alertboard import AlertBoard
+from cloud.auditheads import AuditHeads
 from cloud.broadcast import Broadcast
 from cloud.config import Settings
 from cloud.configfile import read
@@ -50,7 +51,8 @@ def desk_of(folder: Path, database: Database, tokens: TokenStore) -> Desk:
     picture = Picture(name="demo", database=database, registry=registry, fleet=fleet, history=history, audit=audit, clock=time.time)
     repository = Repository(settings.repository_folder, settings.repository.keys)
     rollouts = Rollouts(settings, book=book, fleet=fleet, repository=repository, audit=audit)
-    board = AlertBoard(registry=registry, fleet=fleet, book=book, certificates={"the cloud": 1.0}, clock=time.time)
+    heads = AuditHeads(database, audit)
+    board = AlertBoard(registry=registry, fleet=fleet, book=book, heads=heads, certificates={"the cloud": 1.0}, clock=time.time)
     return Desk(
         registry=registry, fleet=fleet, history=history, picture=picture, broadcast=Broadcast(picture.version, picture.topics),
         accounts=AccountStore(folder / "people.db", cost=Cost(n=16, r=1, p=1)),
