@@ -40,7 +40,8 @@ def lines(status: Mapping[str, Any]) -> list[str]:
 def connection(link: Mapping[str, Any]) -> str:
     """Return whether there is a link, and since when there is trouble."""
     if link.get("connected"):
-        return f"connected to the region ({link.get('connections', 1)} connections since the start)"
+        away = ", to which it has failed over" if link.get("route") == "away" else ""
+        return f"connected to {link.get('region') or 'the region'}{away} ({link.get('connections', 1)} connections since the start)"
     if link.get("broker_connected"):
         return "connected to the broker, not yet to the region behind it"
     return f"not connected: {link.get('error') or 'trying'}"

@@ -33,7 +33,7 @@ NAMES = {
 TCP = {
     Failure.REFUSED: (
         "{address} is there, but nobody listens on the port",
-        "Is the region running (`terrace region status` on its machine), and is {key} right?",
+        "Is the region running (`terrace region status` on its machine)? Else correct {key}.",
     ),
     Failure.SILENT: (
         "{address} does not answer within {took}",

@@ -153,6 +153,7 @@ class AgentLink(msgspec.Struct, frozen=True, kw_only=True):
     """What the running agent says of its link, with the names of its status."""
 
     connected: bool = False
+    region: str = ""
     broker_connected: bool = False
     connections_last_minute: int = 0
     error: str = ""

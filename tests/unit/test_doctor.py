@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge.doctor.findings import Outcome, exit_code
-from provisioning.pki import Authority
+from provisioning.pki import Authority, create_fleet
 from shared.identity.store import Identity
 from shared.identity.tls import people_context
 from tests.proxies import ConnectProxy
@@ -184,6 +184,25 @@ def test_a_broker_that_shuts_a_device_out_while_the_region_does_not(place: Place
         place.site.broker.revoke([])
     assert "access list shuts this device out" in found["access"].remedy
     assert found["relay"].outcome is Outcome.OK
+
+
+def test_a_region_whose_revocation_list_has_expired_refuses_everybody(place: Place) -> None:
+    place.site.broker.revoke([], crl=aged(place, 40).crl("region-1"))
+    try:
+        until(lambda: place.examine()["certificate"].outcome is Outcome.WRONG)
+        found = place.examine()
+    finally:
+        place.site.broker.revoke([], crl=place.site.authority.crl("region-1"))
+    assert "its own revocation list, has expired" in found["certificate"].found
+    assert "terrace provision pki crl" in found["certificate"].remedy
+    until(lambda: place.examine()["certificate"].outcome is Outcome.OK)
+
+
+def test_a_device_of_another_fleet(place: Place, tmp_path: Path) -> None:
+    other = create_fleet(tmp_path / "pki", "other")
+    stranger = Identity.load(other.issue_device("region-1", "edge-1", destination=tmp_path / "stranger"))
+    found = place.examine(identity=stranger)
+    assert "belongs to the fleet acme, this device to other" in found["certificate"].found
 
 
 def test_a_sound_link_through_a_proxy(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_a_running_agent_is_asked_and_keeps_its_connection(place: Place) -> None
         found = place.examine()
         assert uplink.status()["connections"] == 1
     assert outcomes(found, Outcome.WRONG) == []
-    assert "delivers to the agent" in found["access"].found
+    assert "the broker of region-1 delivers to the agent" in found["access"].found
     assert place.region.opens == 1
 
 
@@ -94,6 +95,18 @@ def test_an_agent_whose_identity_is_used_twice(place: Place) -> None:
             clone.stop()
     assert "uses this identity" in found["access"].remedy
     assert found["access"].outcome is Outcome.WRONG
+
+
+def test_a_key_that_the_agent_does_not_believe(place: Place) -> None:
+    """The region's clock is a week ahead of the device's: its key is of next week."""
+    start = int(time.time()) + 7 * 86400
+    place.region.announce(not_before=start, not_after=start + 86400)
+    with agent(place) as uplink:
+        until(lambda: uplink.status()["dropped"].get("announcement"))
+        found = place.examine()
+    assert outcomes(found, Outcome.WRONG) == ["region"]
+    assert "not believed" in found["region"].found
+    assert found["region"].exit_code == 15
 
 
 def test_the_broker_is_up_and_the_region_s_intake_is_not(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +174,7 @@ def test_the_status_of_the_link_in_words_and_as_json(place: Place) -> None:
         config = str(written(place, place.site.settings.port))
         words = CliRunner().invoke(app, ["status", "--config", config]).stdout
         figures = json.loads(CliRunner().invoke(app, ["status", "--config", config, "--json"]).stdout)
-    assert "connected to the region" in words
+    assert "connected to region-1 (1 connections" in words
     assert "epoch       open for" in words
     assert figures["link"]["epoch"]["state"] == "open"
     assert figures["link"]["credit_left"] > 0
