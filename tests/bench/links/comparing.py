@@ -10,6 +10,7 @@ import math
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 
 import msgspec
 
-from shared.errors import LinkError
+from shared.errors import DependencyError, LinkError
 from shared.status import read_status
 from tests.bench.links.shaped import ADDRESSES, Lane, ShapedLink
-from tests.bench.links.site import BenchSite
+from tests.bench.links.site import ON_DISK, BenchSite, disk_of
+from tests.bench.links.surroundings import SmallDisk
 from tests.bench.links.words import Partner
 from tests.waiting import until
 
@@ -28,6 +30,7 @@ WAYS = ("ours", "grpc", "json")
 QUANTITIES = ("latency_ms", "per_s", "announcement_ms", "receipt_ms", "small_ms")
 BULK_BYTES = 300_000
 ANNOUNCE_EVERY_S = 0.2
+MEMORY_MB = 4096
 Row = dict[str, "float | str"]
 Found = dict[str, dict[str, list[float]]]
 """By way and quantity, one value per repetition."""
@@ -106,15 +109,33 @@ class Field:
 
 
 @contextmanager
-def field(lane: Lane, place: Path, *, congestion: str) -> Iterator[tuple[ShapedLink, Field]]:
-    """Yield a link with everything of a comparison running over it."""
+def field(lane: Lane, *, durable: bool, congestion: str) -> Iterator[tuple[ShapedLink, Field, str]]:
+    """Yield a link, everything of a comparison running over it, and the file system its files lie on: a disk, or memory.
+
+    Raises:
+        DependencyError: there is no disk, or something else is missing.
+    """
     with ExitStack() as stack:
+        place = ON_DISK if durable else stack.enter_context(_memory())
+        if durable == ((kind := disk_of(place)) in {"tmpfs", "ramfs"}):
+            raise DependencyError(f"{place} lies on {kind}: nothing is durable there.", "Mount a disk there.")
         link = stack.enter_context(ShapedLink(lane, congestion=congestion))
         site = stack.enter_context(BenchSite(place, ADDRESSES["region"]))
         made = Field(link, site)
         made.start()
         stack.callback(made.stop)
-        yield link, made
+        yield link, made, kind
+
+
+@contextmanager
+def _memory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="terrace-bench-", dir=ON_DISK) as folder:
+        disk = SmallDisk(Path(folder), MEMORY_MB)
+        disk.start()
+        try:
+            yield disk.folder
+        finally:
+            disk.stop()
 
 
 def compare(made: Field, plan: Plan, *, ways: tuple[str, ...] = WAYS) -> Found:

@@ -14,14 +14,14 @@ from shared.identity.store import Identity
 
 REGION = "region-1"
 PORT, WORKER_PORT, MACHINES_PORT, OPS_PORT = 8883, 8884, 8443, 9100
-ON_DISK, IN_MEMORY = Path("/var/tmp"), Path("/dev/shm")  # noqa: S108 - named folders are made inside
+ON_DISK = Path("/var/tmp")  # noqa: S108 - named folders are made inside
 
 
 class BenchSite:
     """The folder of one region and its devices; removed at the end.
 
     Args:
-        place: `ON_DISK`, where a synced write waits for the disk, or `IN_MEMORY`, where it does not.
+        place: where its folder is made: `ON_DISK`, where a synced write waits for the disk, or a disk in memory, where it does not.
         host: the address its broker listens on.
         devices: how many device identities to issue: edge-1 and so on.
         workers: identities of intake workers; the daemon runs the first itself.

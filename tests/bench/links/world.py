@@ -27,7 +27,7 @@ from shared.link import recount
 from tests.bench.links.ledger import Account, Key, parse_journal, settle
 from tests.bench.links.marks import Marked
 from tests.bench.links.shaped import ADDRESSES, Lane, ShapedLink
-from tests.bench.links.site import IN_MEMORY, REGION, BenchSite
+from tests.bench.links.site import ON_DISK, REGION, BenchSite
 from tests.bench.links.surroundings import SmallDisk, SteppedClock
 from tests.bench.links.tap import Seen, Tap
 from tests.waiting import until
@@ -50,7 +50,7 @@ class World:
         self.chance = random.Random(seed)
         self.marked = Marked(seed)
         self.tap = Tap(self.marked)
-        self.site = BenchSite(IN_MEMORY, ADDRESSES["region"], devices=devices, workers=workers)
+        self.site = BenchSite(ON_DISK, ADDRESSES["region"], devices=devices, workers=workers)
         self.folder = self.site.folder
         self.link = ShapedLink(CLEAR, capture=self.folder / "packets.pcap")
         self.disks = {"region": SmallDisk(self.site.state, REGION_MB), "device": SmallDisk(self.folder / "devices", DEVICE_MB)}
