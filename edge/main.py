@@ -51,6 +51,7 @@ from shared.link.spool import Spool
 from shared.release.fetch import from_https
 from shared.release.trust import TrustedClient, load_root
 from shared.status import StatusServer
+from shared.vision.quality import LinkLoad
 from shared.wire.dictionary import LARGEST_DICTIONARY_BYTES
 from shared.wire.messages import Answer, Command
 
@@ -204,6 +205,7 @@ class Agent:
             bind=self._settler.bind,
             audited=self._shadow.spooled,
             tend=self._spool.tend,
+            load=lambda: LinkLoad(rate_bytes_per_s=self._uplink.rate_bytes_per_s, backlog_bytes=self._spool.occupancy()[1]),
         )
         self._inference = Inference(
             policy=settings.policy,

@@ -7,7 +7,7 @@ is counted, and its frame's event becomes final at the deadline.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edge.config import PictureSettings
 from edge.events import Inferred
@@ -18,10 +18,12 @@ from shared.deferral.policy import Action
 from shared.link.spool import NewCase
 from shared.release.card import Card
 from shared.vision import picture
+from shared.vision.quality import EncodeTimes, LinkLoad, choose
 from shared.wire.messages import Case, encode
 
 NOT_SPOOLED = "case_not_spooled"
 FALLBACK_QUALITY = 80
+UNKNOWN_LOAD = LinkLoad()
 GROUP = 16
 """Cases that share one transaction at most: a synced transaction costs milliseconds, however many cases are in it."""
 Offer = Callable[[Sequence[NewCase]], "tuple[int | None, ...]"]
@@ -39,6 +41,7 @@ class CaseWriter:
         bind: told the sequence of each stored case's frame that awaits an answer.
         audited: told the sequence and frame of each stored audit sample.
         tend: called about every second with monotonic seconds; lets the spool go back to a disk that can be written again.
+        load: returns how fast the link is and how much waits for it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class CaseWriter:
         bind: Callable[[int, Key], None],
         audited: Callable[[int, Inferred], None] | None = None,
         tend: Callable[[float], None] | None = None,
+        load: Callable[[], LinkLoad] = LinkLoad,
     ) -> None:
         self._frames = frames
         self._pictures = pictures
@@ -58,6 +62,8 @@ class CaseWriter:
         self._offer = offer
         self._bind = bind
         self._audited = audited
+        self._load = load
+        self._times = EncodeTimes()
         self._tend = tend
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="cases", daemon=True)
@@ -103,18 +109,24 @@ class CaseWriter:
                 self._audited(sequence, inferred)
 
     def _new_case(self, inferred: Inferred) -> NewCase:
-        codec, quality = encoding(self._pictures, self._card())
-        payload = encode(make_case(inferred, codec=codec, quality=quality))
+        codec, quality = encoding(self._pictures, self._card(), self._load(), self._times.seconds)
+        began = clock.monotonic()
+        case = make_case(inferred, codec=codec, quality=quality)
+        self._times.note(codec, clock.monotonic() - began)
+        payload = encode(case)
         return NewCase(payload=payload, is_audit=inferred.decision.action is Action.AUDIT, value=inferred.decision.value)
 
 
-def encoding(settings: PictureSettings, card: Card | None) -> tuple[str, int]:
-    """Return codec and quality of pictures: the configuration's, else the card's first choice, else webp 80."""
+def encoding(
+    settings: PictureSettings, card: Card | None, load: LinkLoad = UNKNOWN_LOAD, seconds: Mapping[str, float] | None = None
+) -> tuple[str, int]:
+    """Return codec and quality of a picture: the configuration's, else what the card's table says for this link, else webp 80."""
     if settings.quality is not None:
         return settings.codec, settings.quality
     if card is None or not card.picture_quality:
         return settings.codec, FALLBACK_QUALITY
-    return card.picture_quality[0].codec, card.picture_quality[0].quality
+    point = choose(card.picture_quality, load, seconds or {})
+    return point.codec, point.quality
 
 
 def make_case(inferred: Inferred, *, codec: str, quality: int) -> Case:

@@ -169,6 +169,11 @@ class Uplink:
         """Return the key of the audit choice: the current epoch's, or a provisional one before the first epoch."""
         return self._route.conversation.audit_key or self._provisional_audit_key
 
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """What the link to the active region has lately carried, 0.0 while that is unknown."""
+        return self._lanes[self._route.active].session.estimate.rate_bytes_per_s
+
     def status(self) -> dict[str, Any]:
         """Return the figures of the active region's link, and the counts of all; `bytes_sent` counts MQTT payload bytes of all kinds."""
         now = clock.monotonic()

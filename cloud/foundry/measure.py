@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Sequence
@@ -52,14 +53,16 @@ def _seconds(engine: OnnxEngine, batch: np.ndarray[tuple[int, ...], np.dtype[np.
     return time.perf_counter() - begin
 
 
-def picture_quality(expert: Path, pictures: Pictures, spec: InputSpec, *, codec: str = "webp") -> tuple[QualityPoint, ...]:
-    """Return bytes and expert accuracy per quality of a picture codec; the first is the one to use, the others ascend.
+def picture_quality(
+    expert: Path, pictures: Pictures, spec: InputSpec, *, codecs: Sequence[str] = ("webp", "jpeg")
+) -> tuple[QualityPoint, ...]:
+    """Return bytes and expert accuracy per quality of the picture codecs; the first is the one to use, the others ascend by codec.
 
     The one to use is the smallest whose accuracy lies within LARGEST_QUALITY_LOSS of the undamaged pictures'.
     """
     whole = accuracy(logits(expert, pictures.frames, spec), pictures.labels)
     points = []
-    for quality in QUALITIES:
+    for codec, quality in itertools.product(codecs, QUALITIES):
         sent = [picture.encode(pixels, codec=codec, quality=quality) for pixels in pictures.frames]
         received = np.stack([picture.decode(one) for one in sent])
         found = accuracy(logits(expert, received, spec), pictures.labels)
