@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from edge import linkwords
+from edge import link_cli, linkwords
 from edge.doctor import visit
 from edge.doctor.findings import NEEDS, Finding, Outcome, blocked_by, lines
 from edge.doctor.observations import agent_of
 from edge.doctor.words import day, size, span
 from edge.link_cli import app
 from edge.uplink import Uplink, UplinkSettings
+from shared.errors import LinkError
 from shared.link.spool import Spool
 from shared.status import StatusServer
 from shared.wire.messages import Telemetry
@@ -208,3 +209,18 @@ def test_words_of_times_and_sizes() -> None:
     assert day(0) == "1970-01-01 00:00 UTC"
     assert day(1e20)
     assert linkwords.lines({})[-1].endswith("nothing")
+
+
+def test_watching_says_it_again_until_it_is_interrupted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = iter((None, None, KeyboardInterrupt))
+
+    def wait(_: float) -> None:
+        if (stop := next(waits)) is not None:
+            raise stop
+
+    monkeypatch.setattr(link_cli.time, "sleep", wait)
+    with told(place, {"connected": True}):
+        said = CliRunner().invoke(app, ["status", "--config", str(written(place, 1)), "--json", "--watch"])
+    assert [json.loads(line)["link"] for line in said.stdout.splitlines()] == [{"connected": True}] * 3
+    gone = CliRunner().invoke(app, ["status", "--config", str(written(place, 1))])
+    assert isinstance(gone.exception, LinkError)
