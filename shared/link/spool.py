@@ -15,13 +15,14 @@ Rules, in order:
 
 from __future__ import annotations
 
+import gc
 import random
 import sqlite3
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -100,7 +101,7 @@ class Spool:
         Raises:
             StorageError: the folder cannot be a state folder, or another process has this spool open.
         """
-        with self._lock, translated(self._path, "open"):
+        with self._lock, translated(self._path, "open"), _without_collecting():
             try:
                 found = self._disk.open()
                 self._begin(found)
@@ -341,6 +342,18 @@ class Spool:
     def _require_started(self) -> None:
         if not self._is_started:
             raise StorageError(f"the spool {self._path} is not open.")
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Let the garbage collector rest: many small objects are made that all stay, and it would look at them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _memory_folder() -> str | None:

@@ -127,9 +127,9 @@ def _reopen() -> dict[str, float]:
         for _ in range(WAITING // 500):
             spool.append_many([NewCase(payload=PAYLOAD[:SMALL], value=n / 500, is_audit=n % 8 == 0) for n in range(500)])
         spool.stop()
-        opened = statistics.median(_opened(spool) for _ in range(5))
+        opened = [_opened(spool) for _ in range(5)]
         path.unlink()
-        rebuilt = _opened(spool)
+        rebuilt = _opened(spool)[0]
         spool.start()
         full = spool.state().disk_bytes
         sequences = [item.sequence for item in spool.waiting()]
@@ -138,17 +138,19 @@ def _reopen() -> dict[str, float]:
         left = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         spool.stop()
     return {
-        "reopen_100000_cases_s": opened,
+        "reopen_100000_cases_s": statistics.median(wall for wall, _ in opened),
+        "reopen_100000_cases_cpu_s": statistics.median(cpu for _, cpu in opened),
         "reopen_100000_cases_without_index_s": rebuilt,
         "bytes_left_after_draining": float(left),
         "bytes_before_draining": float(full),
     }
 
 
-def _opened(spool: Spool) -> float:
-    began = time.perf_counter()
+def _opened(spool: Spool) -> tuple[float, float]:
+    """Return seconds on the clock and of this process's CPU."""
+    began, cpu = time.perf_counter(), time.process_time()
     spool.start()
-    taken = time.perf_counter() - began
+    taken = time.perf_counter() - began, time.process_time() - cpu
     assert len(spool.waiting()) == WAITING
     spool.stop()
     return taken
