@@ -1,7 +1,9 @@
 """One SQLite file in WAL mode with synchronous=FULL: opening, checking, transactions, and its errors in our words.
 
 What a committed transaction wrote is on disk. A damaged file is never overwritten: the error names it and what to do.
-One connection, guarded by a lock; a transaction holds the lock, so transactions of several threads follow one another.
+One connection, guarded by a lock; a transaction holds the lock, so transactions of several threads follow one another. Those of several
+processes do too. SQLite waits for its lock with pauses that grow to 100 ms, so that of three busy writers one may wait for seconds; here
+it is told to give up after 10 ms and asked again, which keeps every writer's turn within some hundred.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from shared.transaction import transaction
 
 CHECKED_BYTES = 256 << 20
 """Files up to this size are checked page by page at the start."""
+TURN_MS, LONGEST_WAIT_S = 10, 10.0
+"""SQLite's own timeout while the file is in use; how long a writer waits for its turn."""
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
@@ -72,7 +76,7 @@ class Database:
             if connection is None:
                 raise StorageError(f"{self.path} is closed.")
             try:
-                with transaction(connection):
+                with transaction(connection, patience_s=LONGEST_WAIT_S):
                     yield connection
             except sqlite3.Error as error:
                 raise self._explained(error) from error
@@ -98,7 +102,7 @@ class Database:
         else:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.touch(mode=0o600)
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=LONGEST_WAIT_S)
         self._connection = connection
         if self._read_only:
             connection.execute("PRAGMA query_only=ON")
@@ -109,6 +113,7 @@ class Database:
         self._check(connection)
         if not self._read_only:
             connection.executescript(self._schema)
+            connection.execute(f"PRAGMA busy_timeout={TURN_MS}")
 
     def _check(self, connection: sqlite3.Connection) -> None:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -8,7 +8,8 @@ Rules, in order:
    queued for an old connection is sent on a new one, the session above decides what is sent again.
 4. `publish` says False when not connected or when too much is unacknowledged; it never waits and never raises. A PUBACK frees
    room and means nothing else.
-5. Callbacks come from the adapter's threads; what they raise is logged and dropped.
+5. MQTT 3.1.1 is spoken, and 5 to a broker that refuses 3.1.1; nothing here needs what only one of them has.
+6. Callbacks come from the adapter's threads; what they raise is logged and dropped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -34,6 +36,10 @@ CONNECTED, DISCONNECTED, CALLBACK_FAILED = "mqtt_connected", "mqtt_disconnected"
 FIRST_BACKOFF_S = 0.25
 UNSENT_BYTES = 32 << 10
 MOST_UNACKNOWLEDGED = 4096
+WRONG_VERSION = (0x80, 0x82, 0x84)
+"""Reasons with which a broker refuses a version: 0x84 in its own; paho says 0x80 for that under 3.1.1, and 0x82 for 3.1.1's own word."""
+PROTOCOL_ERROR = 0x82
+KEEPALIVE_S, SESSION_S = 15, 86_400
 _STEADY_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
 
@@ -95,6 +101,7 @@ class MqttClient:
         self._longest_backoff = longest_backoff_s
         self._proxy = proxy
         self._log = log.get("mqtt")
+        self._version = MQTTProtocolVersion.MQTTv311
         self._lock = threading.Lock()
         self._filters: list[str] = []
         self._current: Client | None = None
@@ -175,7 +182,7 @@ class MqttClient:
         self._lost.clear()
         client = self._new_client()
         try:
-            client.connect(*self._address, keepalive=15)
+            self._connect(client)
             client.loop_start()
             while not self._stopping.is_set() and not self._lost.wait(timeout=1.0):
                 continue
@@ -201,13 +208,22 @@ class MqttClient:
             self._unacknowledged = 0
         return was_current
 
+    def _connect(self, client: Client) -> None:
+        host, port = self._address
+        if self._version is MQTTProtocolVersion.MQTTv311:
+            client.connect(host, port, keepalive=KEEPALIVE_S)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_S if self._is_persistent else 0
+        client.connect(host, port, keepalive=KEEPALIVE_S, clean_start=not self._is_persistent, properties=properties)
+
     def _new_client(self) -> Client:
         client = _Dialling(
             self._proxy,
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            protocol=MQTTProtocolVersion.MQTTv311,
-            clean_session=not self._is_persistent,
+            protocol=self._version,
+            clean_session=not self._is_persistent if self._version is MQTTProtocolVersion.MQTTv311 else None,
             reconnect_on_failure=False,
         )
         if self._context is not None:
@@ -230,6 +246,8 @@ class MqttClient:
     def _accepted(self, client: Client, userdata: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None) -> None:
         del userdata, flags, properties
         if code.is_failure:
+            if code.value in WRONG_VERSION:
+                self._speak_the_other_version()
             self.last_error = f"the broker refuses us: {code}"
             self._lost.set()
             return
@@ -244,10 +262,16 @@ class MqttClient:
     def _disconnected(
         self, client: Client, userdata: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
-        del client, userdata, flags, properties
+        del userdata, flags, properties
         if not self._lost.is_set():  # else the reason is known already
+            if client is not self._current and code.value == PROTOCOL_ERROR:
+                self._speak_the_other_version()
             self.last_error = f"the connection was closed: {code}"
             self._lost.set()
+
+    def _speak_the_other_version(self) -> None:
+        old = MQTTProtocolVersion.MQTTv311
+        self._version = MQTTProtocolVersion.MQTTv5 if self._version is old else old
 
     def _arrived(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         del client, userdata

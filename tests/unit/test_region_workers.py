@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from region import cli
+from region import cli, pool
+from region.database import Database
 from region.recount import recount
 from shared.errors import ConfigurationError, IdentityError
 from shared.wire import topics
@@ -142,3 +145,36 @@ def test_a_worker_whose_identity_is_gone_is_down_and_says_why(site: Site) -> Non
     until(lambda: "key.pem" in workers(site)["intake-1"].get("said", ""))
     until(lambda: workers(site)["intake-0"]["shards"] == list(range(64)))
     assert "key.pem" in worker("list", site=site)
+
+
+def test_a_worker_that_hangs_is_killed_and_its_shards_are_taken_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "SILENT_S", 3.0)
+    site.start()
+    worker("add", "intake-1", site=site)
+    until(lambda: len(workers(site)["intake-1"]["shards"]) == 32)
+    first = workers(site)["intake-1"]["process"]
+    os.kill(first, signal.SIGSTOP)
+    until(lambda: workers(site)["intake-1"]["restarts"] == 1, within_s=20)
+    until(lambda: workers(site)["intake-1"]["process"] not in {None, first})
+
+
+def test_two_writers_of_one_vault_take_turns(tmp_path: Path) -> None:
+    """Another process's transaction is waited for; a second one in the same moment is not refused."""
+    one, two = Database(tmp_path / "x.db", "CREATE TABLE IF NOT EXISTS t (n)"), Database(tmp_path / "x.db", "")
+    one.start(), two.start()
+    entered, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with one.transaction() as connection:
+            connection.execute("INSERT INTO t VALUES (1)")
+            entered.set()
+            done.wait(5)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert entered.wait(5)
+    threading.Timer(0.2, done.set).start()  # longer than SQLite is told to wait
+    with two.transaction() as connection:
+        assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
+    thread.join()
+    one.stop(), two.stop()
