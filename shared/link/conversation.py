@@ -8,6 +8,7 @@ Rules, in order:
    hear us, all that was sent before it knew the epoch is sent again.
 2. A receipt counts for this vault and this spool, an answer for this spool; anything else is counted as ignored.
 3. Nothing goes out before an epoch has been opened; its opening goes first.
+4. Small cases that are next anyway share a chunk. Nothing waits for others to come: what is there goes.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from shared.link.downlink import Downlink
 from shared.link.handshake import Handshake, State
 from shared.link.retention import Waiting
 from shared.link.session import Send, Session
+from shared.wire import frame
 from shared.wire.chunks import split
 from shared.wire.compression import NONE, Compressor, Decompressor
 from shared.wire.envelope import SEALS_PER_EPOCH, Sealer
 from shared.wire.messages import CASES, Answer, Command, Credit, Kind, Receipt
 from shared.wire.shelf import Shelf
 
+FRAMES_SINCE = 2
+"""The schema from which on a region reads frames."""
 Read = Callable[[int], "bytes | None"]
 """Returns a case's payload by its sequence, or None when it has left the spool."""
 
@@ -146,7 +150,9 @@ class Conversation:
             send = self.session.next(now, counter=sealer.counter)
             if send is None:
                 return None
-            if send.kind in CASES:
+            if send.kind is Kind.CASE and send.count == 1 and self._handshake.reads >= FRAMES_SINCE:
+                self._seal_small(sealer, send, read, now)
+            elif send.kind in CASES:
                 self._seal_chunk(sealer, send, read)
             else:
                 self._seal_whole(sealer, send.kind, telemetry() if send.kind is Kind.TELEMETRY else send.payload)
@@ -215,6 +221,30 @@ class Conversation:
         codec, part = self._compressed(send.kind, part) if send.count == 1 else (NONE, part)
         sealed = sealer.seal(send.kind, part, sequence=send.sequence, index=send.index, count=send.count, codec=codec)
         self._outbox.append(Outgoing("case", sealed))
+
+    def _seal_small(self, sealer: Sealer, first: Send, read: Read, now: float) -> None:
+        """Seal a case, and with it the next ones for as long as they are small and there is room in the same chunk."""
+        parts: list[frame.Part] = []
+        room, send = frame.FRAME_BYTES, first
+        while True:
+            payload = read(send.sequence)
+            if payload is None:
+                self.session.forget([send.sequence])
+            else:
+                parts.append(frame.Part(kind=Kind.CASE, sequence=send.sequence, payload=payload))
+                room -= frame.PART_BYTES + len(payload)
+            if len(parts) == frame.MOST_PARTS:
+                break
+            following = self.session.next_small(now, counter=sealer.counter, room=room - frame.PART_BYTES)
+            if following is None:
+                break
+            send = following
+        if len(parts) == 1:
+            self._chunks = (parts[0].sequence, split(parts[0].payload))
+            self._seal_chunk(sealer, Send(kind=Kind.CASE, sequence=parts[0].sequence), lambda _: parts[0].payload)
+        elif parts:
+            codec, body = self._compressed(Kind.FRAME, frame.pack(parts))
+            self._outbox.append(Outgoing("case", sealer.seal(Kind.FRAME, body, codec=codec)))
 
     def _seal_whole(self, sealer: Sealer, kind: Kind, payload: bytes) -> None:
         codec, coded = self._compressed(kind, payload)

@@ -197,6 +197,27 @@ class Session:
             return self._telemetry(now)
         return chunk
 
+    def next_small(self, now: float, *, counter: int, room: int) -> Send | None:
+        """Decide on one more case for the envelope in hand; what is returned counts as sent.
+
+        Args:
+            now: monotonic seconds.
+            counter: the envelope's.
+            room: bytes of payload it may have.
+
+        Returns:
+            The next case in order, or None when something else is next or it is too large.
+        """
+        if self._control or self._sending is not None or self._telemetry_is_due(now, TELEMETRY_OVERDUE_S):
+            return None
+        while self._ready and self._ready[0][2] not in self._records:
+            heapq.heappop(self._ready)
+        if not self._ready:
+            return None
+        record = self._records[self._ready[0][2]]
+        is_fit = record.kind is Kind.CASE and record.item.size <= room
+        return self._next_chunk(now, counter) if is_fit and record.delivery is Delivery.WAITING else None
+
     def stored(self, ranges: Iterable[tuple[int, int]], *, now: float) -> list[int]:
         """Take a receipt's ranges (inclusive).
 

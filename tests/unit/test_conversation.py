@@ -17,12 +17,13 @@ from shared.link.handshake import Handshake, State
 from shared.link.retention import Waiting
 from shared.link.session import Session
 from shared.wire import announce, envelope
-from shared.wire.chunks import Reassembly
+from shared.wire.chunks import CHUNK_BYTES, Reassembly
 from shared.wire.envelope import Opener, Sealer
 from shared.wire.epoch import accept_open
 from shared.wire.messages import Answer, Command, Credit, KeyAnnouncement, Kind, Prediction, Receipt, encode
 from tests.certificates import Signer, believe
 from tests.examples import examples
+from tests.link_world import World
 
 DEVICE, SERVER = Signer("edge-1.region-1"), Signer("server.region-1")
 SPOOL = bytes(range(16))
@@ -321,3 +322,40 @@ def test_with_loss_repetition_and_reordering_both_ways_every_case_arrives_whole(
         conversation.renew(now=now, wall=WALL)
         now += 0.25
     assert region.stored == payloads
+
+
+def test_small_cases_that_wait_share_a_chunk_and_a_large_one_does_not_hold_them() -> None:
+    world = World("north")
+    world.run(3)
+    for size in (100, 100, 5_000, 100, 40_000, 9_000, 9_000):
+        world.offer(size)
+    world.step()
+    sent = [envelope.parse_header(payload) for topic, payload in world.up["north"] if topic.endswith("/case")]
+    kinds = [header.kind for header in sent]
+    assert kinds.count(Kind.CASE) == 3, "the chunks of the large one"
+    assert kinds.count(Kind.FRAME) >= 1
+    assert len(kinds) <= 6, "seven cases"
+    assert all(len(payload) <= envelope.OVERHEAD_BYTES + CHUNK_BYTES for _, payload in world.up["north"])
+    world.exchange()
+    assert not world.spool
+    assert set(world.effects.values()) == {1}
+
+
+def test_a_region_that_reads_no_frames_gets_none() -> None:
+    conversation, payloads = converse(10, 10, 10)
+    region = Region()
+    conversation.announced(region.announcement(schema=1), now=0.0, wall=WALL)
+    kinds = [envelope.parse_header(one.data).kind for one in drain(conversation, payloads, 0.0)[1:]]
+    assert kinds == [Kind.TELEMETRY, Kind.CASE, Kind.CASE, Kind.CASE]
+
+
+def test_control_overtakes_cases_that_could_have_shared_a_chunk() -> None:
+    world = World("north")
+    world.run(3)
+    for _ in range(200):
+        world.offer(100)
+    world.step(most=1)
+    world.conversations["north"].control(b"report")
+    world.step(most=1)
+    kinds = [envelope.parse_header(payload).kind for _, payload in world.up["north"]]
+    assert kinds == [Kind.FRAME, Kind.UPDATE_REPORT]
