@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from region import broker_cli, dictionary_cli, label_cli, quarantine_cli, worker_cli
+from region import broker_cli, dictionary_cli, key_cli, label_cli, quarantine_cli, worker_cli
 from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
@@ -29,6 +29,7 @@ from shared.wire import topics
 app = typer.Typer(no_args_is_help=True, help="Serve a region: broker, expert, vault, training, relay.")
 label_cli.add_to(app)
 dictionary_cli.add_to(app)
+key_cli.add_to(app)
 broker_cli.add_to(app)
 app.add_typer(quarantine_cli.app, name="quarantine")
 app.add_typer(account_app(lambda config: _desk(load(config, RegionSettings))), name="account")

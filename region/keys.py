@@ -106,6 +106,29 @@ class KeyRing:
             self._announcement, self._announced = self._signed(keys[0], dictionaries=said[1]), said
             return True
 
+    def rotate(self, now: float, *, destroy_old: bool = False) -> int:
+        """Make the next key before its time; the daemon announces it at its next `refresh`.
+
+        Args:
+            now: Unix seconds.
+            destroy_old: destroy the others at once, since somebody else may know them.
+
+        Returns:
+            The new key's serial.
+
+        Raises:
+            StorageError: it cannot be written; nothing has changed.
+        """
+        with self._lock:
+            keys = self._keys()
+            self._make(now, lowest=keys[0].serial + 1 if keys else 0)
+            serial = self._keys()[0].serial
+            if destroy_old:
+                with self._vault.database.transaction() as connection:
+                    gone = connection.execute("DELETE FROM keys WHERE serial < ?", (serial,)).rowcount
+                log.get("keys").info(KEYS_DESTROYED, keys=gone)
+            return serial
+
     def read(self) -> None:
         """Take over the keys as they are, for a process beside the daemon, which alone makes and destroys them.
 

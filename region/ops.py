@@ -83,6 +83,7 @@ GAUGES = {
     "answer_ms_p50": "Milliseconds from arrival to answer, median of recent ones.",
     "answer_ms_p99": "Milliseconds from arrival to answer, 99th percentile of recent ones.",
     "expert_release": "Release of the expert that answers.",
+    "cases_elsewhere": "Cases kept for another region, without effect here.",
     "vault_bytes": "Bytes of cases in the vault.",
     "cases_waiting": "Cases waiting for the expert in memory.",
     "revocation_list_days_left": "Days until the devices' revocation list expires; then the broker refuses every device.",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from edge.lane import make_handshake
+from region import cli
 from region.keys import LIFETIME_S, OVERLAP_S
 from shared.errors import ProtocolError
 from shared.identity.store import Identity
@@ -133,3 +136,26 @@ def test_within_the_overlap_an_epoch_of_the_old_key_opens_and_later_it_does_not(
     hall.append(Hall(tmp_path, people["region"]))
     hall[-1].worker.deliver(topics.up(later.name, "open"), old.data)
     until(lambda: (topics.down(later.name, "hint"), b"key") in hall[-1].sent, "the destroyed key is hinted at")
+
+
+@pytest.mark.parametrize("destroy_old", [False, True])
+def test_a_key_is_rotated_on_demand_while_the_region_runs(
+    hall: list[Hall], people: dict[str, Identity], tmp_path: Path, destroy_old: bool
+) -> None:
+    device = Device(people["edge"])
+    device.announced(hall[-1])
+    device.case(1)
+    until(lambda: device.turn(hall[-1]), "stored under the old key")
+    config = tmp_path / "region.toml"
+    config.write_text(f'name = "region-1"\nfleet = "acme"\nstate = "."\n[identity]\nfolder = "{people["region"].folder}"\nworkers = "w"\n')
+    command = ["rotate-key", "--config", str(config), "--json", *(["--destroy-old"] if destroy_old else [])]
+    said = CliRunner().invoke(cli.app, command)
+    assert said.exit_code == 0, said.output
+    assert hall[-1].keys.refresh(time.time()), "the running region has a new announcement"
+    assert len(hall[-1].keys.private_keys) == (1 if destroy_old else 2)
+    device.announced(hall[-1])
+    assert device.handshake.serial == json.loads(said.output)["serial"]
+    device.now += 6
+    hall[-1].reception._devices.clear()  # a region takes one opening in five seconds of its own clock
+    device.case(2)
+    until(lambda: device.turn(hall[-1]), "stored under the new key")
