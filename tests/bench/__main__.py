@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--full", action="store_true", default=bool(os.environ.get("FULL")), help="the longer run (also FULL=1)")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that namespaces, mounts and folders go with us
     module = importlib.import_module(f"tests.bench.{given.name.replace('-', '_')}")
     try:
         with contextlib.redirect_stdout(sys.stderr):
