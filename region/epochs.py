@@ -56,6 +56,12 @@ class EpochStore:
             )
             connection.execute("DELETE FROM epochs WHERE opened_at < ?", (now - REMEMBERED_S,))
 
+    def opened_with(self, certificates: frozenset[tuple[str, int]]) -> frozenset[str]:
+        """Return the devices whose newest epoch was opened with one of these certificates (issuer, serial)."""
+        rows = self._vault.database.rows("SELECT device, issuer, serial FROM epochs WHERE secret IS NOT NULL ORDER BY opened_at")
+        newest = {device: (issuer, int(serial)) for device, issuer, serial in rows}
+        return frozenset(device for device, certificate in newest.items() if certificate in certificates)
+
     def load(self, *, now: float, device: str = "") -> list[Epoch]:
         """Return every usable epoch, of one device if one is named, oldest first.
 

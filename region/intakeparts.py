@@ -26,6 +26,9 @@ from shared.link.dictionaries import DictionaryFolder
 from shared.link.mqtt import MqttClient
 from shared.wire import topics
 
+WORKER_ID = "region:"
+"""Before a worker's client id, so that no device, whatever its certificate is called, has the same and takes its connection over."""
+
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What every intake worker of a region has in common with the others of its process.
@@ -63,7 +66,7 @@ class Intake:
     """An intake worker and its connection.
 
     Args:
-        identity: the worker's own; its common name is its client id.
+        identity: the worker's own.
         around: see `Surroundings`.
         on_state: called with True after the broker accepted the connection, with False after it was lost.
     """
@@ -145,7 +148,7 @@ def _client(
         host=host,
         port=port,
         context=client_context(identity, server_tier="region"),
-        client_id=identity.peer.common_name,
+        client_id=WORKER_ID + identity.peer.common_name,
         expect_peer=lambda connection: _expect_broker(connection, around.settings, around.server.peer.common_name),
         on_message=deliver,
         on_state=on_state,

@@ -290,6 +290,7 @@ class Region:
             kicker=kicker(self.worker_identities[0], self.settings, self.identity),
             replies=self.replies,
             outlet=self.outlet,
+            epochs=self.epochs,
             agreement=self.agreement,
             fleet=self.fleet,
             alarm_share=self.settings.drift.audit_share,

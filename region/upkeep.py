@@ -6,6 +6,7 @@ import threading
 
 from region.agreement import Agreement
 from region.config import VaultSettings
+from region.epochs import EpochStore
 from region.external import AnyBroker
 from region.fleet import Fleet
 from region.guard import Guard
@@ -39,6 +40,7 @@ class Upkeep:
         broker: gets the access list and reads its files again.
         replies: fall silent towards revoked devices.
         outlet: announces keys.
+        epochs: says with which certificate each device speaks.
         agreement: says whether there is a drift alarm.
         fleet: says which devices are here.
         alarm_share: share of frames devices are to draw for audit during an alarm.
@@ -58,6 +60,7 @@ class Upkeep:
         broker: AnyBroker,
         replies: Replies,
         outlet: Outlet,
+        epochs: EpochStore,
         agreement: Agreement,
         fleet: Fleet,
         alarm_share: float,
@@ -65,7 +68,7 @@ class Upkeep:
     ) -> None:
         self._vault, self._limits = vault, limits
         self._keys, self._revocations = keys, revocations
-        self._guard, self._heads, self._kicker = guard, heads, kicker
+        self._guard, self._heads, self._kicker, self._epochs = guard, heads, kicker, epochs
         self._denied: frozenset[str] = frozenset()
         self._broker, self._replies, self._outlet = broker, replies, outlet
         self._agreement, self._fleet, self._alarm_share = agreement, fleet, alarm_share
@@ -106,11 +109,16 @@ class Upkeep:
         self._give_orders(clock.wall())
 
     def _deny(self) -> None:
-        """Let broker and replies know who is not listened to, and close the connections of those who are new among them."""
+        """Let broker and replies know who is not listened to, and close the connections of those who are new among them.
+
+        Who was denied by name is kept silent by the access list; whose certificate was revoked does not get in again without a new one.
+        """
         if self._revocations.refresh():
-            denied = self._revocations.denied
+            self._broker.revoke(self._revocations.denied, crl=self._revocations.pem)
+        certificates = self._revocations.lists.entries
+        denied = self._revocations.denied | (self._epochs.opened_with(certificates) if certificates else frozenset())
+        if denied != self._denied:
             self._replies.deny(denied)
-            self._broker.revoke(denied, crl=self._revocations.pem)
             if self._broker.is_up:
                 self._kicker.also(denied - self._denied)
             self._denied = denied
