@@ -6,7 +6,8 @@ rate); the cheapest is taken. Speed and ratio are kept per class (kind and size 
 Rules, in order:
 1. Cases beyond one chunk are pictures, which are compressed already: never compressed again. A small case has a head worth compressing.
 2. A way whose ratio in this class is below 1.05 is not taken, nor is a result that turns out so: then the payload travels as it is.
-3. Every way is tried once per class, and one of them again at every 32nd message of it, the one tried longest ago.
+3. Every way is tried twice per class, and one of them again at every 32nd message of it, the one tried longest ago. A time that is
+   longer than the last ones is mostly another program's: it counts little, a shorter one much.
 4. A dictionary is used towards whoever has said that it has it; a message names it by zstd's id.
 5. A decoder believes no length before checking it: a zstd frame must state its size, the size must be within the caller's limit, and
    nothing may follow the frame.
@@ -38,9 +39,9 @@ SHORTEST_BYTES = 64
 WORTH_IT = 1.05
 ASSUMED_BYTES_PER_S = 1.25e6
 """A link of unknown rate is taken for one of 10 Mbit/s."""
-TRIED_AGAIN = 32
+TRIES, TRIED_AGAIN = 2, 32
 _MAGIC = b"\x28\xb5\x2f\xfd"  # of every zstd frame; left out where the codec says already what follows
-_GAIN = 0.125
+_GAIN, _GAIN_DOWN = 0.125, 0.5
 
 
 class UnknownDictionaryError(ProtocolError):
@@ -59,23 +60,27 @@ AS_IT_IS = Way(NONE)
 
 
 class Cost:
-    """What one way has cost one class: seconds per byte, how many times shorter the result was, and when it was tried (in messages)."""
+    """What one way has cost one class: seconds per byte, how many times shorter the result was, how often and when it was tried."""
 
-    __slots__ = ("ratio", "seconds_per_byte", "tried_at")
+    __slots__ = ("ratio", "seconds_per_byte", "tried", "tried_at")
 
     def __init__(self) -> None:
         self.seconds_per_byte = 0.0
         self.ratio = 1.0
-        self.tried_at = -1
+        self.tried = 0
+        self.tried_at = 0
 
     def note(self, size: int, coded: int, seconds: float, *, at: int) -> None:
-        """Take a measurement; a time far above the others is mostly another program's."""
+        """Take a measurement; `at` is the number of the message in its class."""
         spent, ratio = seconds / size, size / coded
-        if self.tried_at < 0:
-            self.seconds_per_byte, self.ratio = spent, ratio
+        if self.tried < TRIES:
+            self.seconds_per_byte = min(spent, self.seconds_per_byte) if self.tried else spent
+            self.ratio = ratio
         else:
-            self.seconds_per_byte += _GAIN * (min(spent, 4 * self.seconds_per_byte) - self.seconds_per_byte)
+            gain = _GAIN if spent > self.seconds_per_byte else _GAIN_DOWN
+            self.seconds_per_byte += gain * (min(spent, 4 * self.seconds_per_byte) - self.seconds_per_byte)
             self.ratio += _GAIN * (ratio - self.ratio)
+        self.tried += 1
         self.tried_at = at
 
     def seconds(self, size: int, rate_bytes_per_s: float) -> float:
@@ -102,8 +107,8 @@ class _Class:
 
     def choose(self, size: int, rate_bytes_per_s: float) -> Way:
         self.messages += 1
-        oldest = min(self.costs, key=lambda way: self.costs[way].tried_at)
-        if self.costs[oldest].tried_at < 0 or self.messages % TRIED_AGAIN == 0:
+        oldest = min(self.costs, key=lambda way: (self.costs[way].tried >= TRIES, self.costs[way].tried_at))
+        if self.costs[oldest].tried < TRIES or self.messages % TRIED_AGAIN == 0:
             return oldest
         return cheapest(size, self.costs, rate_bytes_per_s)
 
@@ -138,8 +143,9 @@ class Compressor:
         way = known.choose(len(payload), rate_bytes_per_s or ASSUMED_BYTES_PER_S)
         if way is AS_IT_IS:
             return NONE, payload
+        coder = self._coder(way, dictionary)
         began = self._clock()
-        coded = self._coder(way, dictionary).compress(payload)
+        coded = coder.compress(payload)
         if way.codec == ZSTD_DICTIONARY:
             coded = coded[len(_MAGIC) :]
         known.costs[way].note(len(payload), len(coded), self._clock() - began, at=known.messages)

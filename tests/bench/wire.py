@@ -1,5 +1,7 @@
 """What the envelope costs: seal and open 30 KB in one call and in chunks, with every suite; bytes of an opening with either KEM.
 
+And bytes of real detections and telemetry, with a dictionary learned from earlier ones, against compact JSON.
+
 Within an epoch, codec none. `seal_us_30kb` and `open_us_30kb` are AES-256-GCM, one call.
 """
 
@@ -10,15 +12,20 @@ import secrets
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.wire import kem
 from shared.wire.chunks import split
-from shared.wire.envelope import SUITE_NAMES, Opener, Sealer
+from shared.wire.compression import Compressor
+from shared.wire.dictionary import train
+from shared.wire.envelope import OVERHEAD_BYTES, SUITE_NAMES, Opener, Sealer
 from shared.wire.epoch import open_epoch
+from shared.wire.frame import Part, pack
 from shared.wire.keys import EpochKeys
-from shared.wire.messages import SCHEMA, KeyAnnouncement, Kind, Terms
+from shared.wire.messages import SCHEMA, Case, KeyAnnouncement, Kind, Telemetry, Terms, encode
+from shared.wire.shelf import Shelf
+from tests.bench.links.said import as_json, detections, telemetries
 from tests.bench.result import Result, conditions
 from tests.unit.pki_fleet import fleet, identities
 
@@ -33,6 +40,8 @@ def run(*, full: bool) -> Result:
         figures |= _envelope(suite, name.lower().replace("-", "_"), times)
     figures["envelope_overhead_bytes"] = float(len(_sealer(1).seal(Kind.CASE, PAYLOAD, sequence=1)) - len(PAYLOAD))
     figures |= {"open_bytes": _opening(kem.X25519), "open_bytes_mlkem768_x25519": _opening(kem.HYBRID)}
+    for kind, messages, learned_from in ((Kind.CASE, detections(60), 360), (Kind.TELEMETRY, telemetries(1200), 800)):
+        figures |= _against_json(kind, messages, learned_from)
     return Result(name="wire", figures=figures, conditions=conditions(payload_bytes=float(len(PAYLOAD))))
 
 
@@ -70,6 +79,27 @@ def _opening(name: str) -> float:
         signer=device.sign, random=os.urandom, terms=Terms(schema=SCHEMA, dictionaries=(bytes(32), bytes(32))),
     )  # fmt: skip
     return float(len(opening.data))
+
+
+def _against_json(kind: Kind, messages: Sequence[Case | Telemetry], learned_from: int) -> dict[str, float]:
+    """Return bytes per message over compact JSON's: alone, and sixteen in a frame with envelope and part headers; and what it costs."""
+    dictionary = train([kind, Kind.FRAME], [encode(message) for message in messages[:learned_from]])
+    compressor, reads = Compressor(clock=time.perf_counter, shelf=Shelf([dictionary])), [dictionary.digest]
+    said = messages[learned_from:][: 16 * ((len(messages) - learned_from) // 16)]
+    json = sum(len(as_json(message)) for message in said)
+    for message in said[:64]:
+        compressor.compress(kind, encode(message), reads=reads)  # every way is tried once
+    alone = sum(len(compressor.compress(kind, encode(message), reads=reads)[1]) for message in said)
+    frames = [pack([Part(kind=kind, payload=encode(one)) for one in said[start : start + 16]]) for start in range(0, len(said), 16)]
+    together = sum(OVERHEAD_BYTES + len(compressor.compress(Kind.FRAME, body, reads=reads)[1]) for body in frames)
+    name = "detection" if kind is Kind.CASE else "telemetry"
+    return {
+        f"{name}_bytes_vs_json": round(alone / json, 4),
+        f"{name}_bytes": round(alone / len(said), 1),
+        f"{name}_json_bytes": round(json / len(said), 1),
+        f"{name}_framed_bytes_vs_json": round(together / json, 4),
+        f"{name}_compress_us": _median_us(lambda: compressor.compress(kind, encode(said[0]), reads=reads), 500),
+    }
 
 
 def _median_us(action: Callable[[], object], times: int) -> float:

@@ -98,7 +98,7 @@ def a_dictionary() -> Dictionary:
 def with_dictionary(dictionary: Dictionary) -> bytes:
     """Return the telemetry above, compressed with a dictionary."""
     compressor = Compressor(clock=float, shelf=Shelf([dictionary]))
-    coded = [compressor.compress(Kind.TELEMETRY, TELEMETRY, reads=[dictionary.digest]) for _ in range(8)]
+    coded = [compressor.compress(Kind.TELEMETRY, TELEMETRY, reads=[dictionary.digest]) for _ in range(16)]
     return next(data for codec, data in coded if codec == ZSTD_DICTIONARY)
 
 

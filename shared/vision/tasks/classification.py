@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+from array import array
 from math import exp
 
 import numpy as np
@@ -26,7 +27,8 @@ def decode(logits: Logits) -> list[Prediction]:
         logits: shape (N, C).
 
     Returns:
-        One prediction per row, with the softmax over all classes.
+        One prediction per row, with the softmax over all classes, in single precision as the network's own numbers: what lies beyond
+        is noise that no compression takes away.
     """
     return [_predict(row) for row in logits.tolist()]
 
@@ -36,7 +38,7 @@ def _predict(row: list[float]) -> Prediction:
     highest = max(row)
     weights = [exp(value - highest) for value in row]
     total = sum(weights)
-    return Prediction(index=row.index(highest), probabilities=tuple([weight / total for weight in weights]))
+    return Prediction(index=row.index(highest), probabilities=tuple(array("f", [weight / total for weight in weights])))
 
 
 def confusion(predictions: Classes, labels: Classes, classes: int) -> Classes:
