@@ -84,8 +84,8 @@ class PolicySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 class PictureSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a case's picture is encoded.
 
-    Without a `quality`, codec and quality follow the link along the table in the running model's card: the point that arrives soonest
-    at which its expert still answers as well, and one at which it loses at most one frame in a hundred more while the link is behind.
+    Without a `quality`, codec and quality follow the link along the table in the running model's card: its choice, the fewest bytes at
+    which its expert still answers as well, and while the link is behind one at which it loses at most one frame in a hundred more.
     With one, `quality` (1 to 100; 100 is lossless for webp) and `codec` are taken as they stand.
     """
 

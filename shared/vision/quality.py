@@ -1,13 +1,11 @@
 """At which codec and quality a picture is sent: along the card's table of bytes and expert accuracy, as the link carries. Pure.
 
 Rules, in order:
-1. The card's first point is its choice: the fewest bytes at which its expert answers as well as on undamaged pictures. Without a known
-   rate of the link it is taken.
-2. While what waits, and this picture, leave within `PATIENCE_S`, only points are eligible at which the expert is as good as at the
-   card's choice: the one that is encoded and sent soonest is taken, so that a fast link is not kept waiting by a slow codec.
-3. When more waits than the link carries in that time, the expert may lose up to `LARGEST_LOSS` more: the point with which the queue
-   moves fastest is taken (encoding and sending overlap, the slower of the two counts). Accuracy comes back as the queue drains.
-4. A codec that has not been timed here counts as free, so that it is tried once.
+1. The card's first point is its choice: the fewest bytes at which its expert answers as well as on undamaged pictures. It is taken while
+   the link's rate is unknown, and while what waits and this picture leave within `PATIENCE_S`: more bytes would gain nothing.
+2. When more waits than the link carries in that time, the expert may lose up to `LARGEST_LOSS` more: the point with which the queue
+   moves fastest is taken (encoding and sending overlap, the slower of the two counts). The card's choice comes back as the queue drains.
+3. A codec that has not been timed here counts as free, so that it is tried once.
 
 Example:
     >>> points = [QualityPoint(codec="webp", quality=80, bytes_mean=4000, expert_accuracy=0.96),
@@ -65,10 +63,7 @@ def choose(points: Sequence[QualityPoint], load: LinkLoad, seconds: Mapping[str,
     if not points:
         raise InputError("the card names no picture quality.")
     first, rate = points[0], load.rate_bytes_per_s
-    if rate <= 0.0:
+    if rate <= 0.0 or load.backlog_bytes + first.bytes_mean <= PATIENCE_S * rate:
         return first
-    if load.backlog_bytes + first.bytes_mean <= PATIENCE_S * rate:
-        good = [one for one in points if one.expert_accuracy >= first.expert_accuracy]
-        return min(good, key=lambda one: seconds.get(one.codec, 0.0) + one.bytes_mean / rate)
     good = [one for one in points if one.expert_accuracy >= first.expert_accuracy - LARGEST_LOSS]
     return min(good, key=lambda one: (max(seconds.get(one.codec, 0.0), one.bytes_mean / rate), one.bytes_mean))
