@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-MODEL = Path(__file__).parents[2] / "models" / "line" / "student" / "000001.onnx"
-ENGINE = "import shared.cli; from pathlib import Path; from shared.engines.onnx import OnnxEngine; OnnxEngine(Path({!r}), threads=1)"
+from provisioning.testbed.data import models_for
+
+MODEL = models_for("line", print) / "student" / "000001.onnx"
+ENGINE = "import shared.cli; from pathlib import Path; from shared.engines.onnx import OnnxEngine; OnnxEngine(Path({!r}), threads=1).load()"
 QUANTISER = "import shared.cli; import cloud.foundry.quantise; import onnxruntime; onnxruntime.InferenceSession({!r})"
 
 
