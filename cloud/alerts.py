@@ -7,6 +7,7 @@ Causes, and how bad they are:
 - a device whose cases wait in memory only, since it cannot write its disk: warning
 - a device its region does not hear: warning; one that throws cases away since its spool is full: warning while it is, else info
 - a device its region keeps out, since it sent too much: warning
+- a device that leaves audit samples out: warning
 - a region whose audit log no longer goes through a head kept here: critical
 - a region in drift: warning
 - the newest rollout of a model halted: critical; asking: warning; paused: info
@@ -117,6 +118,12 @@ def _of_device(region: str, device: DeviceSummary, now: float) -> Iterator[Alert
     if device_state(device, region_here=True, now=now) == "silent":
         detail = "Its region has not heard of it. What it could not send waits in its spool."
         yield _alert("device-silent", name, device.seen_at, Severity.WARNING, f"{name} is silent", detail)
+    if device.audits_left_out:
+        detail = (
+            f"{device.audits_missing} of {device.audits_drawn} frames it had to send for audit never came, more than dropped frames"
+            " explain. What it says of its own releases is worth little until it is known why."
+        )
+        yield _alert("audits-left-out", name, device.seen_at, Severity.WARNING, f"{name} leaves audit samples out", detail)
     if device.evicted:
         severity = Severity.WARNING if device.spool_cases else Severity.INFO
         detail = f"Its spool was full: {device.evicted} cases were given up, the least valuable first; {device.spool_cases} still wait."

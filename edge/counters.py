@@ -16,6 +16,8 @@ class StreamCounters(msgspec.Struct, kw_only=True):
     deferred: int = 0
     audited: int = 0
     failed: int = 0
+    last: int = -1
+    """Number of the last frame with an answer."""
 
     @property
     def inferred(self) -> int:

@@ -147,6 +147,7 @@ class Inference:
             counters.audited += decision.action is Action.AUDIT
             counters.deferred += decision.action is Action.DEFER
             self.served[model.card.release].deferred += decision.action is Action.DEFER
+        counters.last = frame.number
         self.latency.add(now - frame.arrived_at)
 
     def _adopt(self, model: LoadedModel) -> None:

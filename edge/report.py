@@ -122,6 +122,8 @@ class Reporter:
             spool_cases=0,
             spool_bytes=0,
             latency_ms_p50=self._inference.latency.percentile_ms(0.5),
+            audit_share=self._inference.audit_share,
+            audits_lost=self._hand_over.dropped_audit + self._writer.failed + self._writer.refused,
         )
 
     def _counts(self, stream: StreamThread) -> StreamCounts:
@@ -133,6 +135,7 @@ class Reporter:
             kept=counters.kept,
             deferred=counters.deferred,
             audited=counters.audited,
+            last_frame=counters.last,
         )
 
     def _stream(self, stream: StreamThread) -> dict[str, Any]:

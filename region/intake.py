@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from region.auditwatch import AuditWatch
 from region.batcher import Job
-from region.cases import Incoming, Stored
+from region.cases import Incoming, Outcome, Stored
 from region.epochs import EpochStore
 from region.figures import Figures
 from region.fleet import Fleet
@@ -58,6 +59,7 @@ class IntakeWorker:
         fleet: remembers telemetry and reports.
         figures: counts.
         guard: knows each device's limits.
+        audits: watches for audit samples that are left out.
         submit: hands new cases to the expert.
         deadline_s: how old a live case may be when its answer comes.
     """
@@ -73,12 +75,13 @@ class IntakeWorker:
         fleet: Fleet,
         figures: Figures,
         guard: Guard,
+        audits: AuditWatch,
         submit: Callable[[Iterable[Job]], None],
         deadline_s: float,
     ) -> None:
         self._reception, self._vault, self._epochs = reception, vault, epochs
         self._replies, self._fleet, self._figures = replies, fleet, figures
-        self._guard = guard
+        self._guard, self._audits = guard, audits
         self._submit = submit
         self._deadline_s = deadline_s
         self._letters: Letters[Handover] = Letters(LONGEST_QUEUE)
@@ -208,6 +211,9 @@ class IntakeWorker:
         settled = settle(items, stored, deadline_s=self._deadline_s)
         self._figures.cases_new += len(settled.jobs)
         self._figures.cases_duplicate += settled.duplicates
+        for item, result in zip(items, stored, strict=True):
+            if result.outcome in {Outcome.NEW, Outcome.DUPLICATE}:
+                self._audits.stored(item.case)
         for device, reason in settled.refused:
             self._figures.drop(reason)
             self._guard.refused(device, reason, now=clock.monotonic())
@@ -231,6 +237,7 @@ class IntakeWorker:
         for message in one.messages:
             if isinstance(message, Telemetry):
                 self._fleet.telemetry(one.device, message)
+                self._audits.told(message, one.epoch, now=letter.now)
                 one.epoch.credit_given = min(one.epoch.credit_given, one.epoch.credit - CREDIT_WINDOW)  # a lost credit comes again
             elif isinstance(message, UpdateReport):
                 self._fleet.report(one.device, message)

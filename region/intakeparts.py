@@ -45,6 +45,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         fleet: remembers what devices say of themselves, or passes it on.
         figures: counts.
         guard: knows each device's limits.
+        audits: watches for audit samples that are left out.
         submit: hands new cases to the expert, or passes them on.
     """
 
@@ -59,6 +60,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     fleet: Any
     figures: Any
     guard: Any
+    audits: Any
     submit: Any
 
 
@@ -135,6 +137,7 @@ def _worker(name: str, around: Surroundings) -> IntakeWorker:
         fleet=around.fleet,
         figures=around.figures,
         guard=around.guard,
+        audits=around.audits,
         submit=around.submit,
         deadline_s=around.settings.expert.deadline_s,
     )

@@ -44,7 +44,9 @@ class LiveEpoch:
         self.device, self.epoch_id, self.spool_id = epoch.device, epoch.epoch_id, epoch.spool_id
         self.issuer, self.serial = epoch.issuer, epoch.serial
         self.window = ReplayWindow() if epoch.window is None else ReplayWindow.from_bytes(epoch.window)
-        self.opener = Opener(EpochKeys.from_prk(epoch.prk), epoch=epoch.epoch_id, suite=epoch.suite)
+        keys = EpochKeys.from_prk(epoch.prk)
+        self.audit_key = keys.audit
+        self.opener = Opener(keys, epoch=epoch.epoch_id, suite=epoch.suite)
         self.credit_given = 0
 
     @property

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from region.agreement import Agreement
+from region.auditbook import AuditBook
+from region.auditwatch import AuditWatch
 from region.batcher import Backlog
 from region.broker import Broker
 from region.config import RegionSettings
@@ -80,6 +82,7 @@ class Region:
         audit, identity = AuditLog(settings.audit_path), self.identity
         self.revocations = RevocationList(settings.revoked_path, identity, quarantine, self.guests)
         self.guard = Guard(settings.limits, quarantine=quarantine, audit=audit, region=settings.name)
+        self.audits = AuditWatch(AuditBook(self.vault.database), audit, settings.name)
         self.heads = HeadSigner(audit, node=identity.peer.common_name, certificate=identity.chain[0], sign=identity.sign)
         self.lexicon = Lexicon(settings.state, self.fleet)
         self.keys = KeyRing(
@@ -241,6 +244,7 @@ class Region:
             fleet=self.fleet,
             figures=self.figures,
             guard=self.guard,
+            audits=self.audits,
             submit=self.expert.submit,
         )
 
@@ -285,6 +289,7 @@ class Region:
             keys=self.keys,
             revocations=self.revocations,
             guard=self.guard,
+            audits=self.audits,
             heads=self.heads,
             broker=self.broker,
             kicker=kicker(self.worker_identities[0], self.settings, self.identity),

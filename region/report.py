@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from region.agreement import Agreement
+from region.auditbook import AuditBook
 from region.batcher import Backlog
 from region.external import AnyBroker
 from region.figures import Figures
 from region.fleet import Fleet
 from region.labelling import Labels
+from region.omissions import Omitted, left_out
 from region.pool import IntakePool
 from region.revocation import RevocationList
 from region.vault import Vault
@@ -116,12 +118,14 @@ class Report:
 
     def _agreed(self) -> dict[str, Any]:
         try:
-            drift, audits = self._agreement.drift(), self._agreement.audits()
+            drift, audits, omitted = self._agreement.drift(), self._agreement.audits(), AuditBook(self._vault.database).read()
         except StorageError:
-            drift, audits = DriftState(), {}
+            drift, audits, omitted = DriftState(), {}, {}
         devices = self._fleet.summary(now=clock.wall())
         for name, entry in devices.items():
             entry["audits"] = msgspec.to_builtins(audits.get(name, ()))
+            one = omitted.get(name, Omitted())
+            entry["omissions"] = {**msgspec.structs.asdict(one), "left_out": left_out(missing=one.missing, expected=one.expected)}
         return {"drift": msgspec.to_builtins(drift), "devices": devices}
 
     def _stored(self) -> dict[str, int]:

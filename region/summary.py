@@ -64,7 +64,7 @@ def _quarantined(name: str, entry: Mapping[str, Any]) -> QuarantinedDevice:
 def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary:
     telemetry = entry.get("telemetry") or {}
     streams = telemetry.get("streams") or []
-    update = (entry.get("reports") or {}).get("student") or {}
+    update, omissions = (entry.get("reports") or {}).get("student") or {}, entry.get("omissions") or {}
     return DeviceSummary(
         name=name[:256],
         seen_at=_number(entry.get("heard_at")),
@@ -79,6 +79,9 @@ def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary
         latency_ms_p50=_number(telemetry.get("latency_ms_p50")),
         spool_cases=_count(telemetry.get("spool_cases")),
         evicted=_count(telemetry.get("evicted")),
+        audits_drawn=_count(omissions.get("drawn")),
+        audits_missing=_count(omissions.get("missing")),
+        audits_left_out=bool(omissions.get("left_out")),
         spool_in_memory=bool(telemetry.get("spool_in_memory")),
         connected=bool(entry.get("connected_recently")),
         **{field: sum(_count(stream[field]) for stream in streams) for field in ("frames", "kept", "deferred", "audited", "dropped")},

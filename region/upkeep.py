@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from region.agreement import Agreement
+from region.auditwatch import AuditWatch
 from region.config import VaultSettings
 from region.epochs import EpochStore
 from region.external import AnyBroker
@@ -35,6 +36,7 @@ class Upkeep:
         keys: refreshed; a new announcement is published.
         revocations: read again; the broker and the replies are told.
         guard: quarantines flooders, writes down what was refused.
+        audits: keeps what was found of audit samples that are left out.
         heads: signs where the audit log ends.
         kicker: closes the connections of devices that are not listened to any more.
         broker: gets the access list and reads its files again.
@@ -55,6 +57,7 @@ class Upkeep:
         keys: KeyRing,
         revocations: RevocationList,
         guard: Guard,
+        audits: AuditWatch,
         heads: HeadSigner,
         kicker: Kicker,
         broker: AnyBroker,
@@ -68,6 +71,7 @@ class Upkeep:
     ) -> None:
         self._vault, self._limits = vault, limits
         self._keys, self._revocations = keys, revocations
+        self._audits = audits
         self._guard, self._heads, self._kicker, self._epochs = guard, heads, kicker, epochs
         self._denied: frozenset[str] = frozenset()
         self._broker, self._replies, self._outlet = broker, replies, outlet
@@ -95,6 +99,7 @@ class Upkeep:
         self._deny()
         self._guard.once(now=clock.monotonic(), at=clock.wall())
         self._heads.once(at=clock.wall())
+        self._audits.once(now=clock.monotonic(), at=clock.wall())
         self._broker.renew()
         self._lexicon.tick()
         if self._keys.refresh(clock.wall()):

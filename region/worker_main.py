@@ -11,6 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
+from region.auditbook import AuditBook
+from region.auditwatch import AuditWatch
 from region.config import RegionSettings
 from region.daemonline import DaemonLine
 from region.epochs import EpochStore
@@ -74,7 +76,9 @@ class WorkerProcess:
         self._keys = KeyRing(self._vault, region=settings.name, sign=self._server.sign, chain=self._server.chain)
         quarantine = Quarantine(settings.quarantine_path)
         self._revocations = RevocationList(settings.revoked_path, self._server, quarantine, Guests(settings.fail_over_for, self._server))
-        self._guard = Guard(settings.limits, quarantine=quarantine, audit=AuditLog(settings.audit_path), region=settings.name)
+        audit = AuditLog(settings.audit_path)
+        self._guard = Guard(settings.limits, quarantine=quarantine, audit=audit, region=settings.name)
+        self._audits = AuditWatch(AuditBook(self._vault.database), audit, settings.name)
         outlet = Outlet(lambda: b"")  # what is said to all is the daemon's to say
         self._dictionaries = DictionaryFolder(settings.state / "dictionaries")
         self._replies = Replies(outlet.publish, self._figures, self._dictionaries.shelf)
@@ -107,6 +111,7 @@ class WorkerProcess:
             fleet=self._desk,
             figures=self._figures,
             guard=self._guard,
+            audits=self._audits,
             submit=self._desk.submit,
         )
 
@@ -116,6 +121,7 @@ class WorkerProcess:
             self._replies.deny(self._revocations.denied)
         self._keys.read()
         self._guard.once(now=clock.monotonic(), at=clock.wall())
+        self._audits.once(now=clock.monotonic(), at=clock.wall())
         self._dictionaries.refresh()
 
     def _news(self) -> News:

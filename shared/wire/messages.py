@@ -93,7 +93,10 @@ class Case(Message, frozen=True, kw_only=True, array_like=True):
 
 
 class StreamCounts(Message, frozen=True, kw_only=True, array_like=True):
-    """Frames of one stream since the process started. kept + deferred + audited = frames inferred."""
+    """Frames of one stream since the process started. kept + deferred + audited = frames inferred.
+
+    `last_frame` is the number of the last of them, -1 before the first and where the agent does not say it.
+    """
 
     stream: str
     frames: int
@@ -101,6 +104,7 @@ class StreamCounts(Message, frozen=True, kw_only=True, array_like=True):
     kept: int
     deferred: int
     audited: int
+    last_frame: int = -1
 
 
 class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
@@ -118,6 +122,10 @@ class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
     latency_ms_p50: float = 0.0
     spool_in_memory: bool = False
     """Whether new cases wait in memory only, since the device's disk cannot be written."""
+    audit_share: float = -1.0
+    """The share of frames drawn for audit now; -1 where the agent does not say it."""
+    audits_lost: int = 0
+    """Audit samples and other cases that were lost before they were spooled, since the process started."""
 
 
 class UpdateReport(Message, frozen=True, kw_only=True, array_like=True):

@@ -77,6 +77,12 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The release its last word is about."""
     update_word: Name = ""
     """Its last word on a release: committed, fallen_back or refused."""
+    audits_drawn: Count = 0
+    """Frames its region knows to have been drawn for audit, of those it could judge."""
+    audits_missing: Count = 0
+    """Of these, those that never came."""
+    audits_left_out: bool = False
+    """Whether more are missing than dropped frames explain."""
     spool_in_memory: bool = False
     """Whether its new cases wait in memory only, since its disk cannot be written."""
 

@@ -30,6 +30,7 @@ PREDICTION = messages.Prediction(index=3, probabilities=(0.0625, 0.125, 0.0625, 
 SPOOL_ID = bytes(range(16))
 KEYS = EpochKeys.from_prk(bytes(range(32)))
 
+COUNTS = messages.StreamCounts(stream="line-1", frames=100, dropped=1, kept=90, deferred=7, audited=2, last_frame=106)
 MESSAGES: tuple[msgspec.Struct, ...] = (
     PREDICTION,
     messages.Picture(codec="webp", width=96, height=96, data=b"RIFF...."),
@@ -46,18 +47,20 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         prediction=PREDICTION,
         picture=messages.Picture(codec="webp", width=96, height=96, data=bytes(range(64))),
     ),
-    messages.StreamCounts(stream="line-1", frames=100, dropped=1, kept=90, deferred=7, audited=2),
+    COUNTS,
     messages.Telemetry(
         at=1_800_000_000.5,
         floor=65_540,
         release=7,
         update_state="idle",
-        streams=(messages.StreamCounts(stream="line-1", frames=100, dropped=1, kept=90, deferred=7, audited=2),),
+        streams=(COUNTS,),
         spool_cases=3,
         spool_bytes=6000,
         evicted=1,
         cases_sent=9,
         latency_ms_p50=2.5,
+        audit_share=0.0625,
+        audits_lost=1,
     ),
     messages.UpdateReport(
         at=1.5, model="student", release=8, from_release=7, state="committed", reason="", bytes_fetched=4096, by_delta=True

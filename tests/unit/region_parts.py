@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from region.auditbook import AuditBook
+from region.auditwatch import AuditWatch
 from region.batcher import Backlog
 from region.config import LimitSettings
 from region.decoder import Decoder
@@ -128,9 +130,10 @@ class Hall:
             self.reception.restore(epoch)
         self.quarantine, self.audit = Quarantine(folder / "quarantine"), AuditLog(folder / "audit.db")
         self.guard = Guard(limits or LimitSettings(), quarantine=self.quarantine, audit=self.audit, region="region-1")
+        self.audits = AuditWatch(AuditBook(self.vault.database), self.audit, "region-1")
         self.worker = IntakeWorker(
             "intake-0", reception=self.reception, vault=self.vault, epochs=self.epochs, replies=self.replies, fleet=self.fleet,
-            figures=self.figures, guard=self.guard, submit=self.expert.submit, deadline_s=2.0,
+            figures=self.figures, guard=self.guard, audits=self.audits, submit=self.expert.submit, deadline_s=2.0,
         )  # fmt: skip
         self.worker.start()
         self.expert.start()
