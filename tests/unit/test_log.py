@@ -9,38 +9,40 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from shared.lines import LOST, Lines
 
 LIMIT = 4096
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[tuple[Lines, Path]]:
-    """A file that may not grow beyond LIMIT bytes, as on a full disk."""
-    path, before = tmp_path / "log", resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
+@contextmanager
+def no_larger_than(size: int) -> Iterator[None]:
+    """Let no file of this process grow, as on a full disk; the test runner writes into one too, so keep it short."""
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_what_does_not_fit_is_lost_and_counted_and_the_rest_stays_readable(tmp_path: Path) -> None:
+    path = tmp_path / "log"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    yield Lines(descriptor), path
-    os.close(descriptor)
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
-
-
-def test_what_does_not_fit_is_lost_and_counted_and_the_rest_stays_readable(full: tuple[Lines, Path]) -> None:
-    lines, path = full
-    for number in range(200):
-        assert lines.write(json.dumps({"number": number, "words": "x" * 50}) + "\n")
+    lines = Lines(descriptor)
+    with no_larger_than(LIMIT):
+        for number in range(200):
+            lines.write(json.dumps({"number": number, "words": "x" * 50}) + "\n")
     assert path.stat().st_size == LIMIT  # the last one is torn
     kept = len(path.read_text().splitlines()) - 1
     assert lines.lost == 200 - kept
-    os.truncate(path, 100)  # somebody made space
-    lines.write(json.dumps({"number": "after"}) + "\n")
-    *_, lost, after = path.read_text().splitlines()
+    lines.write(json.dumps({"number": "after"}) + "\n")  # somebody made space
+    os.close(descriptor)
+    *_, torn, lost, after = path.read_text().splitlines()
+    assert not torn.endswith("}")
     assert json.loads(lost)["event"] == LOST
     assert json.loads(lost)["lost"] == 200 - kept
     assert json.loads(after) == {"number": "after"}
