@@ -135,6 +135,16 @@ class NoLimits:
         pass
 
 
+class NoWatch:
+    """Nobody counts audit samples."""
+
+    def stored(self, case: Case) -> None:
+        pass
+
+    def told(self, message: Telemetry, epoch: object, *, now: float) -> None:
+        pass
+
+
 class RegionEnd:
     """One region: its vault, keys and epochs survive a crash."""
 
@@ -180,7 +190,7 @@ class RegionEnd:
                 self.reception.restore(Epoch(**{name: getattr(epoch, name) for name in Epoch.__struct_fields__} | {"window": window}))
         self.intake = IntakeWorker(
             "intake", reception=self.reception, vault=self.vault, epochs=self.epochs, replies=replies, fleet=Fleet(), figures=Figures(),
-            guard=NoLimits(), submit=lambda jobs: None, deadline_s=2.0,
+            guard=NoLimits(), audits=NoWatch(), submit=lambda jobs: None, deadline_s=2.0,
         )  # fmt: skip
 
     def take(self, topic: str, payload: bytes, *, now: float, wall: float) -> None:

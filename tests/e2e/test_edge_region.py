@@ -96,6 +96,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_the_device_never_stops_and_nothing_is_lost_or_doubled(pair: Pair) -> None:
     edge = pair.start("edge")
     until(lambda: "expired" in pair.sources(), within_s=20)  # no region yet: local answers, and deadlines that say so

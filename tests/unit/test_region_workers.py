@@ -53,6 +53,7 @@ def send(online: Online, *sequences: int) -> None:
     until(again, within_s=20, every_s=0.3)
 
 
+@pytest.mark.slow
 def test_workers_come_and_go_while_devices_send(site: Site) -> None:
     site.start()
     assert workers(site)["intake-0"]["shards"] == list(range(64))
@@ -147,6 +148,7 @@ def test_a_worker_whose_identity_is_gone_is_down_and_says_why(site: Site) -> Non
     assert "key.pem" in worker("list", site=site)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_and_its_shards_are_taken_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "SILENT_S", 3.0)
     site.start()
