@@ -14,6 +14,7 @@ from typing import TypeVar
 from provisioning.testbed import timeline
 from provisioning.testbed.beside import Work
 from provisioning.testbed.fleet import Fleet
+from provisioning.testbed.interrupt import held_back
 from provisioning.testbed.notes import Window
 from provisioning.testbed.processes import DaemonFailedError, memory_mb
 from provisioning.testbed.report import Report
@@ -66,11 +67,12 @@ class Stage:
         self.pause(self.fleet.plan.warm_s)
 
     def close(self) -> None:
-        """Stop everything, devices first."""
-        self.screen.step("Stopping everything, then counting again from the files alone")
-        for process in reversed(self.fleet.processes):
-            if not process.stop():
-                self.screen.say(f"{process.name} had to be killed")
+        """Stop everything, devices first; Ctrl-C meanwhile takes effect once all are down."""
+        with held_back():
+            self.screen.step("Stopping everything, then counting again from the files alone")
+            for process in reversed(self.fleet.processes):
+                if not process.stop():
+                    self.screen.say(f"{process.name} had to be killed")
 
     def mark(self, what: str) -> None:
         """Remember that something happened now, for the plots."""
