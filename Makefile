@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := .venv-bench/.installed
 TORCH := $(shell sed -n 's/^torch==//p' constraints/all.txt)
 TEST_ARGS ?=
+# Two at a time: tests mostly wait for processes. A file's tests stay together, since they share what they start.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/arch
 
 .PHONY: help demo test test-long check size bench models install broker constraints clean
 
@@ -63,10 +65,10 @@ check: $(STAMP) ## style, types, architecture
 	@$(BIN)/python -m pytest tests/arch
 
 test: $(STAMP) broker check ## check and test (at most 12 minutes on two cores)
-	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/arch $(TEST_ARGS)
+	@$(PYTEST) -m "not slow" $(TEST_ARGS)
 
 test-long: $(STAMP) broker check ## also what is slow: wheels, clean extras, long kill and fuzz runs, models
-	@TERRACE_LONG=1 $(BIN)/python -m pytest --ignore=tests/arch $(TEST_ARGS)
+	@TERRACE_LONG=1 $(PYTEST) $(TEST_ARGS)
 
 size: $(STAMP) ## our row of the yardstick; fails when a value is missed
 	@$(BIN)/python -m tests.arch.size

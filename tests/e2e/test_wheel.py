@@ -76,5 +76,5 @@ def test_the_suite_passes_against_the_wheel(wheel: Path, tmp_path: Path) -> None
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     of_the_checkout = [f"--ignore=tests/{name}" for name in ("arch", "probe", "unit/test_docs.py", "unit/test_models.py")]
-    run([python, "-m", "pytest", "-m", "not slow", *of_the_checkout], cwd=tmp_path)
+    run([python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not slow", *of_the_checkout], cwd=tmp_path)
     assert str(environment) in run([python, "-c", "import provisioning; print(provisioning.__file__)"], cwd=tmp_path)
