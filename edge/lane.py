@@ -37,6 +37,8 @@ from shared.wire.messages import NEWEST, SCHEMA, Answer, Command, Terms
 ANNOUNCEMENT_REFUSED = "key_announcement_refused"
 LARGEST_DOWN_BYTES = 64 << 10
 LONGEST_INBOX = 1024
+UNWRITTEN_BYTES = 32 << 10
+"""As much bulk may lie before control in this process; less, and a fast link waits for the next chunk."""
 MOST_CONNECTIONS_A_MINUTE = 64
 """Up to how many are counted for the status."""
 
@@ -52,7 +54,6 @@ class RegionAddress(msgspec.Struct, frozen=True, kw_only=True):
 class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the region is, how to speak to it, and through which proxy.
 
-    `queue_bytes` may be unacknowledged by the broker: more delays control.
     `fail_over` are other regions, in the order of choice, sought once the active one has been silent for `fail_over_after_s`.
     """
 
@@ -60,7 +61,6 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     suite: int = 1
     is_padded: bool = False
-    queue_bytes: int = 256 << 10
     proxy: ProxyRule = NO_PROXY
     fail_over: tuple[RegionAddress, ...] = ()
     fail_over_after_s: float = 30.0
@@ -247,7 +247,7 @@ class Lane:
             on_state=self._connection_changed,
             on_room=self._wake,
             is_persistent=self.region == peer.region,
-            queue_bytes=self._settings.queue_bytes,
+            unwritten_bytes=UNWRITTEN_BYTES,
             proxy=self._settings.proxy,
         )
 

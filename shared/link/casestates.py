@@ -119,6 +119,11 @@ class Record:
         return bool(delivery or reply)
 
     @property
+    def order(self) -> tuple[int, float, int]:
+        """What it is sorted by among those that wait: audit samples by age, then hard cases by value."""
+        return (0, 0.0, self.item.sequence) if self.item.is_audit else (1, -self.item.value, self.item.sequence)
+
+    @property
     def was_sent(self) -> bool:
         """Whether all its chunks have been sent at least once by this process."""
         return self.reply is not Reply.NONE

@@ -20,11 +20,12 @@ from typing import NamedTuple
 from shared.errors import ProtocolError
 from shared.link.downlink import Downlink
 from shared.link.handshake import Handshake, State
+from shared.link.outbound import Send
 from shared.link.retention import Waiting
-from shared.link.session import Send, Session
+from shared.link.session import Session
 from shared.wire import frame
 from shared.wire.chunks import split
-from shared.wire.compression import NONE, Compressor, Decompressor
+from shared.wire.compression import Compressor, Decompressor
 from shared.wire.envelope import SEALS_PER_EPOCH, Sealer
 from shared.wire.messages import CASES, Answer, Command, Credit, Kind, Receipt
 from shared.wire.shelf import Shelf
@@ -211,16 +212,22 @@ class Conversation:
         return self.session.stored(receipt.ranges, now=now)
 
     def _seal_chunk(self, sealer: Sealer, send: Send, read: Read) -> None:
-        if self._chunks[0] != send.sequence or send.index == 0:
+        if self._chunks[0] != send.sequence or send.index == 0 or send.count == 1:
             payload = read(send.sequence)
             if payload is None:
                 self.session.forget([send.sequence])  # evicted meanwhile, or its row is damaged
                 return
+            if send.count == 1:
+                self._seal_single(sealer, send.kind, send.sequence, payload)  # maybe between the chunks of another
+                return
             self._chunks = (send.sequence, split(payload))
         part = self._chunks[1][send.index]
-        codec, part = self._compressed(send.kind, part) if send.count == 1 else (NONE, part)
-        sealed = sealer.seal(send.kind, part, sequence=send.sequence, index=send.index, count=send.count, codec=codec)
+        sealed = sealer.seal(send.kind, part, sequence=send.sequence, index=send.index, count=send.count)
         self._outbox.append(Outgoing("case", sealed))
+
+    def _seal_single(self, sealer: Sealer, kind: Kind, sequence: int, payload: bytes) -> None:
+        codec, coded = self._compressed(kind, payload)
+        self._outbox.append(Outgoing("case", sealer.seal(kind, coded, sequence=sequence, codec=codec)))
 
     def _seal_small(self, sealer: Sealer, first: Send, read: Read, now: float) -> None:
         """Seal a case, and with it the next ones for as long as they are small and there is room in the same chunk."""
@@ -240,8 +247,7 @@ class Conversation:
                 break
             send = following
         if len(parts) == 1:
-            self._chunks = (parts[0].sequence, split(parts[0].payload))
-            self._seal_chunk(sealer, Send(kind=Kind.CASE, sequence=parts[0].sequence), lambda _: parts[0].payload)
+            self._seal_single(sealer, Kind.CASE, parts[0].sequence, parts[0].payload)
         elif parts:
             codec, body = self._compressed(Kind.FRAME, frame.pack(parts))
             self._outbox.append(Outgoing("case", sealer.seal(Kind.FRAME, body, codec=codec)))

@@ -6,8 +6,9 @@ Rules, in order:
    not wait behind bulk there, and the bbr congestion control where the kernel has it.
 3. A lost connection is tried again for ever with full-jitter back-off. Every connection is a new paho client: nothing that was
    queued for an old connection is sent on a new one, the session above decides what is sent again.
-4. `publish` says False when not connected or when too much is unacknowledged; it never waits and never raises. A PUBACK frees
-   room and means nothing else.
+4. `publish` says False when not connected, or when too much is unwritten or unacknowledged; it never waits and never raises. A drained
+   queue and a PUBACK free room and mean nothing else. Who has control and bulk to send keeps little unwritten: how much is on the
+   way is the kernel's congestion control to decide, and what waits here cannot be overtaken.
 5. MQTT 3.1.1 is spoken, and 5 to a broker that refuses 3.1.1; nothing here needs what only one of them has.
 6. Callbacks come from the adapter's threads; what they raise is logged and dropped.
 """
@@ -45,11 +46,23 @@ _CONNECT_TIMEOUT_S = 5.0
 
 
 class _Dialling(Client):
-    """A paho client that connects by our own `dial`: paho's way through a proxy takes a package of its own and cannot give a password."""
+    """A paho client that connects by our own `dial` and tells when its queue is empty.
 
-    def __init__(self, proxy: ProxyRule, *arguments: Any, **named: Any) -> None:
+    paho's way through a proxy takes a package of its own and cannot give a password. Its callback for an empty queue is missed when
+    the loop is faster than `publish`; every publication is followed by a `loop_write`, though.
+    """
+
+    def __init__(self, proxy: ProxyRule, on_written: Callable[[Client], None], *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._proxy_rule = proxy
+        self._on_written = on_written
+
+    def loop_write(self) -> MQTTErrorCode:
+        """Write what is queued, and tell when nothing is left."""
+        code = super().loop_write()
+        if not self.want_write():
+            self._on_written(self)
+        return code
 
     def _create_socket_connection(self) -> socket.socket:
         return dial(self._host, self._port, self._proxy_rule, timeout_s=self._connect_timeout)
@@ -66,9 +79,10 @@ class MqttClient:
         expect_peer: called with the TLS connection; raises a TerraceError when the other side is not the right one.
         on_message: called with topic and payload.
         on_state: called with True after a connection and its subscriptions were made, with False after it was lost.
-        on_room: called when a publication was acknowledged.
+        on_room: called when all that was published has been written to the connection, and when a publication was acknowledged.
         is_persistent: the broker keeps subscriptions and messages while we are away.
         queue_bytes: published bytes that may be unacknowledged.
+        unwritten_bytes: those of them that the kernel need not have taken yet; None is as many.
         longest_backoff_s: between two attempts to connect.
         proxy: which HTTP proxy the broker is reached through, if any.
     """
@@ -86,6 +100,7 @@ class MqttClient:
         on_room: Callable[[], None] | None = None,
         is_persistent: bool = False,
         queue_bytes: int = 4 << 20,
+        unwritten_bytes: int | None = None,
         longest_backoff_s: float = 5.0,
         proxy: ProxyRule = NO_PROXY,
     ) -> None:
@@ -98,6 +113,7 @@ class MqttClient:
         self._on_room = on_room
         self._is_persistent = is_persistent
         self._queue_bytes = queue_bytes
+        self._unwritten_bytes = queue_bytes if unwritten_bytes is None else unwritten_bytes
         self._longest_backoff = longest_backoff_s
         self._proxy = proxy
         self._log = log.get("mqtt")
@@ -108,6 +124,7 @@ class MqttClient:
         self._sizes: dict[int, int] = {}
         self._early: set[int] = set()
         self._unacknowledged = 0
+        self._unwritten = 0
         self._lost = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -146,13 +163,16 @@ class MqttClient:
         """Whether `publish` would take `size` more bytes now."""
         with self._lock:
             is_free = not self._sizes or self._unacknowledged + size <= self._queue_bytes
-            return self._current is not None and is_free and len(self._sizes) < MOST_UNACKNOWLEDGED
+            is_written = not self._unwritten or self._unwritten + size <= self._unwritten_bytes
+            return self._current is not None and is_free and is_written and len(self._sizes) < MOST_UNACKNOWLEDGED
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Publish; returns False when that is not possible now. True is no promise that anybody gets it."""
         client = self._current
         if client is None or not self.has_room(len(payload)):
             return False
+        with self._lock:  # before the packet is queued: it may be written before `publish` returns
+            self._unwritten += len(payload)
         try:
             info = client.publish(topic, payload, qos=qos, retain=retain)
         except (ValueError, RuntimeError, OSError) as error:
@@ -205,7 +225,7 @@ class MqttClient:
             self._current = None
             self._sizes.clear()
             self._early.clear()
-            self._unacknowledged = 0
+            self._unacknowledged = self._unwritten = 0
         return was_current
 
     def _connect(self, client: Client) -> None:
@@ -220,6 +240,7 @@ class MqttClient:
     def _new_client(self) -> Client:
         client = _Dialling(
             self._proxy,
+            self._written,
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=self._version,
@@ -288,6 +309,15 @@ class MqttClient:
             else:
                 self._unacknowledged -= size
         self._call(self._on_room)
+
+    def _written(self, client: Client) -> None:
+        """Nothing is queued any more. What is published just now may be counted as written too early, never too late."""
+        with self._lock:
+            had_any = client is self._current and self._unwritten > 0
+            if had_any:
+                self._unwritten = 0
+        if had_any:
+            self._call(self._on_room)
 
     def _call(self, callback: Callable[..., None] | None, *arguments: object) -> None:
         if callback is None:

@@ -5,8 +5,8 @@ max(1 s, 4 round trips), absent after a minute. Nobody waits for any of it: late
 
 Rules, in order:
 1. Priorities: control; telemetry that is overdue, or the epoch's first, which asks for credit; the rest of a case whose chunks
-   have begun; audit samples by age; hard cases by value; telemetry. Control and telemetry need no credit, so that a lost credit is
-   made good by the next telemetry's.
+   have begun, save that a case of a single chunk which would come before it goes in between; audit samples by age; hard cases by
+   value; telemetry. Control and telemetry need no credit, so that a lost credit is made good by the next telemetry's.
 2. Credit is the envelope counter below which the region takes cases in this epoch; before its first word, 32 cases.
 3. At most `WINDOW` cases are sent and unconfirmed. One without a receipt after max(2 s, 4 round trips) waits again, with a full-jitter
    back-off that doubles to 30 s.
@@ -30,10 +30,9 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from shared.link.casestates import ANSWERS, Answers, Delivery, Event, Record
 from shared.link.estimate import LinkEstimate
+from shared.link.outbound import Send, SessionCounts
 from shared.link.retention import Waiting
 from shared.wire.messages import Kind
 
@@ -44,31 +43,6 @@ TELEMETRY_OVERDUE_S = 10.0
 CONTROL_QUEUE = 64
 _BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
 _RECEIPT_TIMEOUT_S, _ANSWER_TIMEOUT_S, _ABSENT_AFTER_S = 2.0, 1.0, 60.0
-
-
-class Send(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send now. A case is read from the spool by the driver, a telemetry made by it; a control message is in `payload`."""
-
-    kind: Kind
-    sequence: int = 0
-    index: int = 0
-    count: int = 1
-    payload: bytes = b""
-
-
-class SessionCounts(msgspec.Struct, kw_only=True):
-    """What the session has seen since it was made."""
-
-    cases_sent: int = 0
-    receipts: int = 0
-    answers: int = 0
-    answers_late: int = 0
-    answers_absent: int = 0
-    answers_unknown: int = 0
-    timeouts: int = 0
-    control_dropped: int = 0
-    control_expired: int = 0
-    cases_expired: int = 0
 
 
 class Session:
@@ -208,15 +182,11 @@ class Session:
         Returns:
             The next case in order, or None when something else is next or it is too large.
         """
-        if self._control or self._sending is not None or self._telemetry_is_due(now, TELEMETRY_OVERDUE_S):
+        if self._control or self._telemetry_is_due(now, TELEMETRY_OVERDUE_S):
             return None
-        while self._ready and self._ready[0][2] not in self._records:
-            heapq.heappop(self._ready)
-        if not self._ready:
-            return None
-        record = self._records[self._ready[0][2]]
-        is_fit = record.kind is Kind.CASE and record.item.size <= room
-        return self._next_chunk(now, counter) if is_fit and record.delivery is Delivery.WAITING else None
+        record = self._first_ready()
+        is_fit = record is not None and record.kind is Kind.CASE and record.item.size <= room
+        return self._next_chunk(now, counter) if is_fit and (self._sending is None or self._goes_between()) else None
 
     def stored(self, ranges: Iterable[tuple[int, int]], *, now: float) -> list[int]:
         """Take a receipt's ranges (inclusive).
@@ -277,10 +247,13 @@ class Session:
     def _next_chunk(self, now: float, counter: int) -> Send | None:
         if self._credit is not None and counter >= self._credit:
             return None
-        if self._sending is None:
+        if self._sending is None or self._goes_between():
             record = self._begin(now)
             if record is None:
                 return None
+            if record.chunks == 1:
+                self._finish(record, now)
+                return Send(kind=record.kind, sequence=record.item.sequence)
             self._sending = (record.item.sequence, 0)
         sequence, index = self._sending
         record = self._records[sequence]
@@ -290,21 +263,38 @@ class Session:
             self._finish(record, now)
         return Send(kind=record.kind, sequence=sequence, index=index, count=record.chunks)
 
-    def _begin(self, now: float) -> Record | None:
-        if self._in_flight >= WINDOW or (self._credit is None and self._begun >= FIRST_ALLOWANCE_CASES):
-            return None
+    def _goes_between(self) -> bool:
+        """Whether the next case has a single chunk and would have come before the one whose chunks have begun."""
+        first, begun = self._first_ready(), self._sending and self._records[self._sending[0]]
+        return bool(first and begun and first.chunks == 1 and first.order < begun.order and self._may_begin)
+
+    @property
+    def _may_begin(self) -> bool:
+        return self._in_flight < WINDOW and (self._credit is not None or self._begun < FIRST_ALLOWANCE_CASES)
+
+    def _first_ready(self) -> Record | None:
+        """Return the case that is next in order; those that have left or no longer wait are forgotten."""
         while self._ready:
-            record = self._records.get(heapq.heappop(self._ready)[2])
+            record = self._records.get(self._ready[0][2])
+            if record is not None and record.delivery is Delivery.WAITING:
+                return record
+            heapq.heappop(self._ready)
             if record is not None:
                 record.is_ready = False
-                if record.apply(Event.BEGIN):
-                    record.rated_from = self._confirmed_at if self._in_flight else now
-                    self._in_flight += 1
-                    self._begun += 1
-                    record.sendings += 1
-                    record.confirmed = self._confirmed
-                    return record
         return None
+
+    def _begin(self, now: float) -> Record | None:
+        record = self._first_ready() if self._may_begin else None
+        if record is not None:
+            heapq.heappop(self._ready)
+            record.is_ready = False
+            record.apply(Event.BEGIN)
+            record.rated_from = self._confirmed_at if self._in_flight else now
+            self._in_flight += 1
+            self._begun += 1
+            record.sendings += 1
+            record.confirmed = self._confirmed
+        return record
 
     def _finish(self, record: Record, now: float) -> None:
         if not record.was_sent:
@@ -368,8 +358,7 @@ class Session:
     def _make_ready(self, record: Record) -> None:
         if record.delivery is Delivery.WAITING and not record.is_ready:
             record.is_ready = True
-            item = record.item
-            heapq.heappush(self._ready, (0, 0.0, item.sequence) if item.is_audit else (1, -item.value, item.sequence))
+            heapq.heappush(self._ready, record.order)
 
     def _leave_flight(self, record: Record) -> None:
         if record.delivery in {Delivery.SENDING, Delivery.SENT}:

@@ -273,6 +273,21 @@ def test_an_evicted_case_in_the_middle_of_its_chunks_lets_the_next_one_go() -> N
     assert list(region.stored) == [2]
 
 
+def test_a_small_case_between_the_chunks_of_a_large_one_leaves_both_whole() -> None:
+    conversation, payloads = converse(60_000)
+    region = Region()
+    conversation.announced(region.announcement(), now=0.0, wall=WALL)
+    sent = [conversation.next(0.0, read=payloads.get, telemetry=lambda: b"t") for _ in range(4)]
+    for sequence in (2, 3):
+        payloads[sequence] = os.urandom(100)
+        conversation.offered([Waiting(sequence=sequence, size=100, is_audit=True, value=0.0)], evicted=())
+    sent += drain(conversation, payloads, 0.0)
+    for outgoing in sent:
+        region.hear(outgoing)
+    assert region.stored == payloads
+    assert list(region.stored)[-1] == 1, "the large one came last"
+
+
 def test_a_case_whose_row_is_gone_is_left_out() -> None:
     conversation, payloads = converse(10, 10)
     region = Region()

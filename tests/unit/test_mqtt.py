@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,8 +98,27 @@ def test_unacknowledged_bytes_are_bounded_and_free_again(site: Site) -> None:
         assert taken == [True, True, False, False, False]
     finally:
         os.kill(site.broker.pid, signal.SIGCONT)
-    until(lambda: len(freed) == 2, "the broker acknowledged both")
-    assert edge.publish(topics.up(EDGE, "case"), bytes(60_000)), "one message larger than the bound goes alone"
+    until(lambda: edge.publish(topics.up(EDGE, "case"), bytes(60_000)), "both are acknowledged; one larger than the bound goes alone")
+    assert freed
+    edge.stop()
+
+
+def test_unwritten_bytes_are_bounded_and_their_owner_is_told_each_time_there_is_room(site: Site) -> None:
+    room = threading.Event()
+    edge = running(site.client(site.edge, lambda *_: None, unwritten_bytes=40_000, on_room=room.set))
+    os.kill(site.broker.pid, signal.SIGSTOP)
+    taken = 0
+    try:
+        while taken < 1000 and (edge.publish(topics.up(EDGE, "case"), bytes(16_000)) or room.wait(timeout=0.5)):
+            room.clear()
+            taken += 1
+    finally:
+        os.kill(site.broker.pid, signal.SIGCONT)
+    assert taken < 1000, "the kernel takes no more from a broker that stands still, and then neither do we"
+    for _ in range(500):
+        while not edge.publish(topics.up(EDGE, "case"), bytes(16_000)):
+            assert room.wait(timeout=5.0), "there was room, and nobody said so"
+            room.clear()
     edge.stop()
 
 

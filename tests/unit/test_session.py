@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.link.casestates import ANSWERS, DELIVERY, REPLY, Answers, Delivery, Event, Reply
+from shared.link.outbound import Send
 from shared.link.retention import Waiting
-from shared.link.session import FIRST_ALLOWANCE_CASES, WINDOW, Send, Session
+from shared.link.session import FIRST_ALLOWANCE_CASES, WINDOW, Session
 from shared.wire.chunks import CHUNK_BYTES
 from shared.wire.messages import Kind
 from tests.examples import examples
@@ -53,11 +54,30 @@ def test_control_overtakes_between_two_chunks_of_a_case() -> None:
     assert [(send.kind, send.index) for send in kinds] == [(Kind.UPDATE_REPORT, 0), (Kind.CASE, 1), (Kind.CASE, 2)]
 
 
-def test_a_more_valuable_case_does_not_interrupt_one_that_has_begun() -> None:
-    session = session_with(case(1, size=2 * CHUNK_BYTES, value=0.1))
+def test_only_a_case_of_one_chunk_goes_between_the_chunks_of_a_less_valuable_one() -> None:
+    session = session_with(case(1, size=3 * CHUNK_BYTES, value=0.5))
+    session.next(0.0, counter=1)
+    session.add(case(2, value=0.4))
+    session.add(case(3, size=2 * CHUNK_BYTES, value=0.9))
+    assert session.next(0.0, counter=2) == Send(kind=Kind.CASE, sequence=1, index=1, count=3), "a case of many chunks waits its turn"
+    assert session.next(0.0, counter=3) == Send(kind=Kind.CASE, sequence=1, index=2, count=3)
+    assert [(send.sequence, send.index) for send in drain(session, counter=4)] == [(3, 0), (3, 1), (2, 0)]
+    session = session_with(case(1, size=3 * CHUNK_BYTES, value=0.5))
     session.next(0.0, counter=1)
     session.add(case(2, value=0.9))
-    assert [(send.sequence, send.index) for send in drain(session)] == [(1, 1), (2, 0)]
+    session.add(case(3, audit=True))
+    assert [(send.sequence, send.index) for send in drain(session, counter=2)] == [(3, 0), (2, 0), (1, 1), (1, 2)]
+
+
+def test_small_cases_that_may_not_begin_leave_the_large_one_going() -> None:
+    session = session_with(*(case(number) for number in range(FIRST_ALLOWANCE_CASES - 1)), case(99, size=3 * CHUNK_BYTES))
+    drained = drain(session, counter=1)
+    assert len(drained) == FIRST_ALLOWANCE_CASES - 1 + 3
+    session = session_with(*(case(number, value=0.9) for number in range(FIRST_ALLOWANCE_CASES - 1)), case(99, size=3 * CHUNK_BYTES))
+    for counter in range(FIRST_ALLOWANCE_CASES):
+        session.next(0.0, counter=counter)
+    session.add(case(100, audit=True))
+    assert [(send.sequence, send.index) for send in drain(session, counter=40)] == [(99, 1), (99, 2)], "32 have begun, no credit yet"
 
 
 def test_before_the_first_credit_32_cases_go_and_telemetry_still_goes() -> None:
