@@ -23,28 +23,11 @@ from shared.wire.frame import unpack
 from shared.wire.messages import Case, Kind, Telemetry, decode, encode
 from shared.wire.reports import decode_report
 from tests.brokers import Site as BrokerSite
-from tests.unit.pki_fleet import fleet, identities
-from tests.unit.region_parts import Device, Hall, a_case
-from tests.unit.test_region_intake import deliver, opened, receipted
+from tests.unit.region_parts import Device, Hall, a_case, deliver, opened, receipted
 from tests.waiting import until
 
 GB = 10**9
 MOST_MEMORY = 8 << 20
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
-    folder = tmp_path_factory.mktemp("pki")
-    authority = fleet(folder / "authority")
-    found = identities(folder / "identities", authority)
-    return {**found, "second": Identity.load(authority.issue_device("region-1", "edge-2", destination=folder / "second"))}
-
-
-@pytest.fixture
-def hall(tmp_path: Path, people: dict[str, Identity]) -> Iterator[Hall]:
-    hall = Hall(tmp_path, people["region"])
-    yield hall
-    hall.close()
 
 
 def bomb(size: int = 1 << 30) -> bytes:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from region.auditwatch import LEFT_OUT
 from region.omissions import left_out
@@ -14,29 +11,12 @@ from shared.deferral.audit import is_audit
 from shared.identity.store import Identity
 from shared.wire.messages import Kind, StreamCounts, Telemetry
 from tests.unit.edge_parts import frame, load, write_release
-from tests.unit.pki_fleet import fleet, identities
-from tests.unit.region_parts import Device, Hall, a_case
+from tests.unit.region_parts import Device, Hall, a_case, deliver, opened, receipted
 from tests.unit.test_pipeline import SURE_RED
 from tests.unit.test_pipeline import Device as Pipeline
-from tests.unit.test_region_intake import deliver, opened, receipted
 from tests.waiting import until
 
 SHARE = 0.1
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
-    folder = tmp_path_factory.mktemp("pki")
-    authority = fleet(folder / "authority")
-    found = identities(folder / "identities", authority)
-    return {**found, "second": Identity.load(authority.issue_device("region-1", "edge-2", destination=folder / "second"))}
-
-
-@pytest.fixture
-def hall(tmp_path: Path, people: dict[str, Identity]) -> Iterator[Hall]:
-    hall = Hall(tmp_path, people["region"])
-    yield hall
-    hall.close()
 
 
 def tells(device: Device, frames: int) -> tuple[str, bytes]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,28 +22,11 @@ from shared.wire import topics
 from shared.wire.messages import Kind, Picture, encode
 from shared.wire.signed import Signed, sign
 from tests.examples import examples
-from tests.unit.pki_fleet import fleet, identities
-from tests.unit.region_parts import Device, Hall, a_case
-from tests.unit.test_region_intake import deliver, opened, receipted
+from tests.unit.region_parts import Device, Hall, a_case, deliver, opened, receipted
 from tests.waiting import until
 
 PICTURE = Picture(codec="png", width=8, height=8, data=bytes(20_000))
 """Of two chunks."""
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
-    folder = tmp_path_factory.mktemp("pki")
-    authority = fleet(folder / "authority")
-    found = identities(folder / "identities", authority)
-    return {**found, "second": Identity.load(authority.issue_device("region-1", "edge-2", destination=folder / "second"))}
-
-
-@pytest.fixture
-def hall(tmp_path: Path, people: dict[str, Identity]) -> Iterator[Hall]:
-    hall = Hall(tmp_path, people["region"])
-    yield hall
-    hall.close()
 
 
 @pytest.fixture

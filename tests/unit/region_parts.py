@@ -55,6 +55,7 @@ from shared.wire.messages import (
     decode,
     encode,
 )  # fmt: skip
+from tests.waiting import until
 
 from .models import linear
 
@@ -195,3 +196,23 @@ class Device:
                 opened = self._opener.open(payload)
                 read.append(decode(DOWN[opened.header.kind], decompress(opened.header.codec, opened.payload)))
         return read
+
+
+def receipted(device: Device, hall: Hall) -> set[int]:
+    receipts = [message for message in device.read(hall.sent) if isinstance(message, Receipt)]
+    assert all(receipt.vault_id == hall.vault.vault_id and receipt.spool_id == device.spool for receipt in receipts)
+    return {number for receipt in receipts for first, last in receipt.ranges for number in range(first, last + 1)}
+
+
+def answers(device: Device, hall: Hall) -> dict[int, Answer]:
+    return {message.sequence: message for message in device.read(hall.sent) if isinstance(message, Answer)}
+
+
+def deliver(hall: Hall, *messages: tuple[str, bytes]) -> None:
+    for topic, payload in messages:
+        hall.worker.deliver(topic, payload)
+
+
+def opened(hall: Hall, device: Device, terms: Terms = NEWEST) -> None:
+    deliver(hall, device.open(hall.keys.announcement, terms=terms))
+    until(lambda: any(isinstance(message, Credit) for message in device.read(hall.sent)))

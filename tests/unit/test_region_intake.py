@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
 
 from region.experts.onnx import OnnxExpert
 from region.recount import recount
@@ -16,49 +14,10 @@ from shared.errors import EngineError
 from shared.identity.store import Identity
 from shared.vision.frames import Pixels
 from shared.wire import topics
-from shared.wire.messages import Answer, Credit, Kind, Picture, Prediction, Receipt, UpdateReport, encode
+from shared.wire.messages import Answer, Kind, Picture, Prediction, Receipt, UpdateReport, encode
 from tests.waiting import until
 
-from .pki_fleet import fleet, identities
-from .region_parts import Device, Hall, a_case, an_expert, colour
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
-    folder = tmp_path_factory.mktemp("pki")
-    return identities(folder / "identities", fleet(folder / "authority"))
-
-
-@pytest.fixture
-def hall(tmp_path: Path, people: dict[str, Identity]) -> Iterator[Hall]:
-    hall = Hall(tmp_path, people["region"])
-    yield hall
-    hall.close()
-
-
-@pytest.fixture
-def device(people: dict[str, Identity]) -> Device:
-    return Device(people["edge"], people["region"])
-
-
-def receipted(device: Device, hall: Hall) -> set[int]:
-    receipts = [message for message in device.read(hall.sent) if isinstance(message, Receipt)]
-    assert all(receipt.vault_id == hall.vault.vault_id and receipt.spool_id == device.spool for receipt in receipts)
-    return {number for receipt in receipts for first, last in receipt.ranges for number in range(first, last + 1)}
-
-
-def answers(device: Device, hall: Hall) -> dict[int, Answer]:
-    return {message.sequence: message for message in device.read(hall.sent) if isinstance(message, Answer)}
-
-
-def deliver(hall: Hall, *messages: tuple[str, bytes]) -> None:
-    for topic, payload in messages:
-        hall.worker.deliver(topic, payload)
-
-
-def opened(hall: Hall, device: Device) -> None:
-    deliver(hall, device.open(hall.keys.announcement))
-    until(lambda: any(isinstance(message, Credit) for message in device.read(hall.sent)))
+from .region_parts import Device, Hall, a_case, an_expert, answers, colour, deliver, opened, receipted
 
 
 def test_a_case_is_stored_receipted_and_answered(hall: Hall, device: Device, tmp_path: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from region.keys import KeyRing
 from region.recount import recount
@@ -15,40 +12,10 @@ from shared.wire import padding
 from shared.wire.envelope import OVERHEAD_BYTES, parse_header
 from shared.wire.frame import Part
 from shared.wire.kem import HYBRID, X25519
-from shared.wire.messages import SCHEMA, Credit, Kind, Receipt, StreamCounts, Telemetry, Terms, encode
+from shared.wire.messages import SCHEMA, Credit, Kind, StreamCounts, Telemetry, Terms, encode
 from tests.waiting import until
 
-from .pki_fleet import fleet, identities
-from .region_parts import Device, Hall, a_case
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
-    folder = tmp_path_factory.mktemp("pki")
-    return identities(folder / "identities", fleet(folder / "authority"))
-
-
-@pytest.fixture
-def hall(tmp_path: Path, people: dict[str, Identity]) -> Iterator[Hall]:
-    hall = Hall(tmp_path, people["region"])
-    yield hall
-    hall.close()
-
-
-@pytest.fixture
-def device(people: dict[str, Identity]) -> Device:
-    return Device(people["edge"], people["region"])
-
-
-def opened(hall: Hall, device: Device, terms: Terms) -> None:
-    topic, data = device.open(hall.keys.announcement, terms=terms)
-    hall.worker.deliver(topic, data)
-    until(lambda: any(isinstance(message, Credit) for message in device.read(hall.sent)))
-
-
-def receipted(device: Device, hall: Hall) -> set[int]:
-    receipts = [message for message in device.read(hall.sent) if isinstance(message, Receipt)]
-    return {number for receipt in receipts for first, last in receipt.ranges for number in range(first, last + 1)}
+from .region_parts import Device, Hall, a_case, opened, receipted
 
 
 def telemetry() -> Telemetry:
