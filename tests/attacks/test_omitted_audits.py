@@ -11,9 +11,9 @@ from shared.deferral.audit import is_audit
 from shared.identity.store import Identity
 from shared.wire.messages import Kind, StreamCounts, Telemetry
 from tests.unit.edge_parts import frame, load, write_release
+from tests.unit.pipeline_parts import SURE_RED
+from tests.unit.pipeline_parts import Device as Pipeline
 from tests.unit.region_parts import Device, Hall, a_case, deliver, opened, receipted
-from tests.unit.test_pipeline import SURE_RED
-from tests.unit.test_pipeline import Device as Pipeline
 from tests.waiting import until
 
 SHARE = 0.1

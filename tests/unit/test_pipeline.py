@@ -1,112 +1,23 @@
 """Frames become events at once; hard ones are sent, and nothing the region, the disk or the model does stops the answers."""
 
 import errno
-import json
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edge import events
-from edge.config import PictureSettings, PolicySettings
-from edge.counters import WINDOW, Latencies
-from edge.events import Inferred
-from edge.handover import HandOver
-from edge.inference import Inference, Neighbours
-from edge.model import LoadedModel, ModelSlot, open_model
-from edge.newest import NewestFrames
-from edge.outputs import EventFile
-from edge.pipeline import Pipeline
-from edge.settling import Settler
-from edge.spooling import CaseWriter, encoding
-from edge.waiting import Waiting
-from shared import clock
-from shared.deferral.policy import Action, Decision
-from shared.engines.onnx import OnnxEngine
-from shared.errors import EngineError, StorageError, TrustError
+from edge.model import LoadedModel
+from shared.errors import EngineError
 from shared.link.recount import recount
-from shared.link.spool import NewCase, Spool
-from shared.release.card import QualityPoint
+from shared.link.spool import Spool
 from shared.vision import picture
-from shared.wire.messages import Answer, Case, Prediction, decode
-from tests.unit.edge_parts import WEIGHTS, colour, frame, load, write_release
+from shared.wire.messages import Answer, Prediction
+from tests.unit.edge_parts import WEIGHTS, frame, load, write_release
+from tests.unit.pipeline_parts import SURE_GREEN, SURE_RED, UNSURE, Device
 from tests.waiting import until
-
-SURE_RED, SURE_GREEN, UNSURE = colour(250, 0), colour(0, 250), colour(90, 88)
-
-
-class Device:
-    """A pipeline with everything behind it but the link: offered cases stay in a list, or in a spool."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        audit_share: float = 0.0,
-        deadline_s: float = 60.0,
-        threshold: float | None = None,
-        spool: Spool | None = None,
-    ) -> None:
-        self.file = folder / "events.jsonl"
-        self.cases: list[Case] = []
-        self.offer_fails = False
-        self.newest, self.models, self.hand_over = NewestFrames(), ModelSlot(), HandOver(8)
-        self.output = EventFile(self.file)
-        self.settler = Settler(self.output)
-        self.spool = spool
-        self.writer = CaseWriter(
-            frames=self.hand_over,
-            pictures=PictureSettings(),
-            card=lambda: None,
-            offer=self._offer,
-            bind=self.settler.bind,
-            tend=spool.tend if spool else None,
-        )
-        self.inference = Inference(
-            policy=PolicySettings(audit_share=audit_share, answer_deadline_s=deadline_s, threshold=threshold),
-            neighbours=Neighbours(
-                settle=self.settler.settle,
-                hand_over=self.hand_over.offer,
-                audit_key=lambda: bytes(32),
-                dropped=self.newest.dropped_in_all,
-            ),
-            streams=["a", "b"],
-            monotonic=clock.monotonic,
-            wall=clock.wall,
-        )
-        self.pipeline = Pipeline(frames=self.newest, models=self.models, inference=self.inference)
-        self.parts: list[Any] = [self.output, self.settler, self.writer, self.pipeline]
-
-    def _offer(self, cases: Sequence[NewCase]) -> tuple[int | None, ...]:
-        if self.offer_fails:
-            raise StorageError("the spool is not open.")
-        if self.spool is not None:
-            return self.spool.append_many(cases).sequences
-        first = len(self.cases) + 1
-        self.cases += [decode(Case, case.payload) for case in cases]
-        return tuple(range(first, len(self.cases) + 1))
-
-    def __enter__(self) -> "Device":
-        for part in self.parts:
-            part.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for part in reversed(self.parts):
-            part.stop()
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.file.read_bytes().splitlines()]
-
-    def counts(self, stream: str = "a") -> tuple[int, int, int, int]:
-        found = self.inference.counters[stream]
-        return found.kept, found.deferred, found.audited, found.failed
 
 
 def _answer(sequence: int, index: int) -> Answer:
@@ -311,120 +222,3 @@ def test_stopping_makes_every_waiting_frame_final(tmp_path: Path) -> None:
         device.newest.put(frame(5, UNSURE))
         until(lambda: device.settler.waiting() == 1)
     assert [(event["state"], event["source"]) for event in device.events()] == [("provisional", "edge"), ("final", "expired")]
-
-
-def _inferred(number: int, value: float, action: Action = Action.DEFER) -> Inferred:
-    decision = Decision(action=action, reason="", score=1.0 - value, threshold=1.0, value=value)
-    return Inferred(
-        frame=frame(number, SURE_RED),
-        prediction=Prediction(index=0, probabilities=(1.0,)),
-        decision=decision,
-        release=1,
-        labels=("red",),
-        deadline_s=5.0,
-    )
-
-
-@given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=40), st.integers(1, 8))
-def test_the_hand_over_keeps_the_most_valuable_and_counts_the_rest(offers: list[tuple[float, bool]], capacity: int) -> None:
-    place = HandOver(capacity)
-    for number, (value, audit) in enumerate(offers):
-        place.offer(_inferred(number, value, Action.AUDIT if audit else Action.DEFER))
-    taken = []
-    while some := place.take(3, 0.0):
-        taken += some
-    assert len(taken) == min(capacity, len(offers))
-    assert len(taken) + place.dropped_hard + place.dropped_audit == len(offers)
-    audits = sum(audit for _, audit in offers)
-    assert sum(one.decision.action is Action.AUDIT for one in taken) == min(audits, capacity)
-    hard = [one.decision.value for one in taken if one.decision.action is Action.DEFER]
-    assert hard == sorted(hard, reverse=True)
-    if not audits:
-        assert hard == sorted((value for value, _ in offers), reverse=True)[:capacity]
-
-
-@given(st.lists(st.tuples(st.sampled_from(["add", "bind", "answer", "expire"]), st.integers(0, 6)), max_size=60))
-def test_a_waiting_frame_leaves_exactly_once(steps: list[tuple[str, int]]) -> None:
-    waiting: Waiting[int, str] = Waiting()
-    added: set[int] = set()
-    left: list[int] = []
-    bound: set[int] = set()
-    for now, (step, one) in enumerate(steps):
-        key = ("s", one)
-        if step == "add" and one not in added:
-            added.add(one)
-            waiting.add(key, one, deadline=now + 5.0)
-        elif step == "bind" and one in added and one not in bound:
-            bound.add(one)
-            found = waiting.bind(one, key)
-            left += [found[0]] if found else []
-        elif step == "answer":
-            item = waiting.answer(one, "word")
-            left += [item] if item is not None else []
-        else:
-            left += waiting.expired(float(now))
-    left += waiting.expired(1e9)
-    assert sorted(left) == sorted(added)
-    assert len(waiting) == 0
-    assert waiting.next_deadline() is None
-
-
-def test_a_torn_last_line_is_ended_at_the_next_start(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    path.write_bytes(b'{"a": 1}\n{"torn": ')
-    output = EventFile(path)
-    output.start()
-    output.put(events.local_event(_inferred(3, 0.5), state="final", now=0.0))
-    output.stop()
-    lines = path.read_bytes().splitlines()
-    assert lines[1] == b'{"torn": '
-    assert json.loads(lines[2])["sequence"] == 3
-
-
-def test_events_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
-    path = Path("/dev/full")
-    output = EventFile(path)
-    output.start()
-    output.put(events.local_event(_inferred(3, 0.5), state="final", now=0.0))
-    until(lambda: output.lost == 1)
-    assert "space" in output.failing.lower()
-    output.stop()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError) as caught:
-        EventFile(tmp_path / "file" / "events").start()
-    assert caught.value.remedy
-
-
-def test_numbers_that_are_not_finite_become_null_in_json() -> None:
-    inferred = _inferred(1, 0.0)
-    inferred = msgspec.structs.replace(inferred, decision=msgspec.structs.replace(inferred.decision, score=float("nan")))
-    assert json.loads(events.encode(events.local_event(inferred, state="final", now=0.0)))["score"] is None
-
-
-def test_latencies_forget_the_oldest() -> None:
-    latencies = Latencies()
-    assert latencies.percentile_ms(0.5) == 0.0
-    for value in range(WINDOW + 100):
-        latencies.add(value / 1000)
-    assert latencies.percentile_ms(0.0) == pytest.approx(100)
-    assert latencies.percentile_ms(1.0) == pytest.approx(WINDOW + 99)
-    assert latencies.percentile_ms(0.5) == pytest.approx(100 + WINDOW / 2)
-
-
-def test_a_model_that_is_not_its_cards_is_refused(tmp_path: Path) -> None:
-    folder = write_release(tmp_path / "r")
-    other = write_release(tmp_path / "o", weights=[[1.0, 0.0, 0.0]] * 3)
-    with pytest.raises(TrustError, match="describes"):
-        open_model(other / "model.onnx", folder / "card.json", OnnxEngine)
-    with pytest.raises(EngineError, match="classes"):
-        load(other)
-    with pytest.raises(EngineError, match="read"):
-        load(tmp_path / "nothing")
-
-
-def test_pictures_are_coded_as_the_card_says_unless_the_configuration_does(tmp_path: Path) -> None:
-    quality = QualityPoint(codec="webp", quality=65, bytes_mean=400.0, expert_accuracy=0.97)
-    card = msgspec.structs.replace(load(write_release(tmp_path)).card, picture_quality=(quality,))
-    assert encoding(PictureSettings(), card) == ("webp", 65)
-    assert encoding(PictureSettings(codec="jpeg", quality=90), card) == ("jpeg", 90)
-    assert encoding(PictureSettings(), None) == ("webp", 80)
