@@ -66,7 +66,7 @@ class AuditWatch:
             return
         try:
             self._book.add(found)
-        except Exception:
+        except Exception:  # whatever it was: what was found is kept for the next time, and the caller hears of it
             with self._lock:
                 self._found = {name: one.plus(self._found.pop(name, Omitted())) for name, one in found.items()} | self._found
             raise

@@ -80,6 +80,6 @@ def _busy(world: World, page: Page) -> float:
         world.now = time.time()
         world.live(0.0)
         world.rollouts.look()
-        time.sleep(REPORT_S)
+        time.sleep(REPORT_S)  # the pace of what is measured: devices report twice a second
     ended, worked_then = page.busy_seconds()
     return (worked_then - worked) / (ended - begun)

@@ -115,7 +115,7 @@ def run(*, full: bool) -> Result:
             due = time.monotonic() + 1 / FRAMES_PER_S
             costs.append(bench.infer(number, pictures[number % len(pictures)]))
             ran += bench.engine.cpu_us
-            time.sleep(max(0.0, due - time.monotonic()))
+            time.sleep(max(0.0, due - time.monotonic()))  # the camera's pace
         process_us = (time.process_time_ns() - cpu) / 1e3 - ran
         spooled, status = bench.spool.occupancy()[0], bench.uplink.status()
         for part in reversed(bench.parts):

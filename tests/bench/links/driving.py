@@ -114,7 +114,7 @@ class Driver:
     def _probe(self, small: dict[int, float], end: float, every_s: float) -> None:
         due = time.monotonic() + 1.0  # the upload is at its full rate by then
         for case in self._cases(int((end - due) / every_s), 1000):
-            time.sleep(max(0.0, due - time.monotonic()))
+            time.sleep(max(0.0, due - time.monotonic()))  # the probe's pace; it waits for nothing
             at = time.monotonic()
             small[self._sender.offer([case], is_urgent=True)[0]] = at
             due += every_s

@@ -65,7 +65,7 @@ def main(identity: Identity, state: Path, journal: Path, seed: int, per_s: float
     uplink.start()
     number = 0
     while True:
-        time.sleep(1 / per_s if per_s else 1.0)
+        time.sleep(1 / per_s if per_s else 1.0)  # the load's pace, until killed
         if per_s:
             case = marked.case(name, number, secrets.token_hex(8))
             number += 1
