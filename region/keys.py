@@ -3,7 +3,8 @@
 Rules, in order:
 1. A key is valid seven days. When less than 48 hours of that are left, or another key encapsulation is configured, the next one is
    made and announced; the old one opens epochs until its time is over and is then destroyed.
-2. Serials rise and never fall, also when the vault is lost: a serial is at least the Unix time at which its key was made.
+2. Serials rise and never fall, also when the vault is lost or an older one is put back: a serial is at least the Unix time at which its
+   key was made, and more than the highest one, which is kept in a file beside the vault.
 3. Private keys lie in the vault file, wrapped by the vault key.
 """
 
@@ -17,6 +18,7 @@ import msgspec
 
 from region.vault import Vault
 from shared import log
+from shared.link.serial import SerialFile
 from shared.wire.announce import new_key, sign_announcement
 from shared.wire.kem import X25519
 from shared.wire.messages import SCHEMA, KeyAnnouncement
@@ -66,6 +68,7 @@ class KeyRing:
         self._chain = tuple(chain)
         self._kem = kem
         self._dictionaries = dictionaries
+        self._highest = SerialFile(vault.serial_path)
         self._lock = threading.Lock()
         self._private: dict[str, bytes] = {}
         self._announced: tuple[str, tuple[bytes, ...]] = "", ()
@@ -97,7 +100,7 @@ class KeyRing:
             self._destroy_expired(now)
             keys = self._keys()
             if not keys or keys[0].kem != self._kem or keys[0].not_after - now < OVERLAP_S:
-                self._make(now, lowest=keys[0].serial + 1 if keys else 0)
+                self._make(now, keys)
                 keys = self._keys()
             self._private = self._opened(keys)
             said = keys[0].id, self._dictionaries()
@@ -121,7 +124,7 @@ class KeyRing:
         """
         with self._lock:
             keys = self._keys()
-            self._make(now, lowest=keys[0].serial + 1 if keys else 0)
+            self._make(now, keys)
             serial = self._keys()[0].serial
             if destroy_old:
                 with self._vault.database.transaction() as connection:
@@ -146,10 +149,11 @@ class KeyRing:
         rows = self._vault.database.rows("SELECT id, kem, public, secret, not_before, not_after, serial FROM keys ORDER BY serial DESC")
         return [_Key(**dict(zip(names, row, strict=True))) for row in rows]
 
-    def _make(self, now: float, *, lowest: int) -> None:
+    def _make(self, now: float, keys: Sequence[_Key]) -> None:
         private, public = new_key(self._kem)
         name, start = secrets.token_hex(8), int(now)
-        serial = max(start, lowest)
+        serial = max(start, self._highest.read() + 1, keys[0].serial + 1 if keys else 0)
+        self._highest.write(serial)
         with self._vault.database.transaction() as connection:
             connection.execute(
                 "INSERT INTO keys (id, kem, public, secret, not_before, not_after, serial) VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -65,6 +65,11 @@ class Vault:
         return self._path.with_suffix(".key")
 
     @property
+    def serial_path(self) -> Path:
+        """Where the highest serial of a region key is kept, beside a vault that may be put back from a backup."""
+        return self._path.with_suffix(".serial")
+
+    @property
     def sealing(self) -> Sealing:
         """The vault key at work; other tables of this file wrap their secrets with it."""
         if self._sealing is None:

@@ -1,4 +1,4 @@
-"""The highest key-announcement serial a device has seen, kept so that an older announcement stays refused after a restart."""
+"""The highest serial of a region key that a device has seen, or its region given: an older one stays refused, and is not given again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SerialFile:
         except FileNotFoundError:
             self._serial = 0
         except (OSError, ValueError) as error:
-            raise StorageError(f"cannot read {self._path}: {error}.", "Restore it, or remove it to trust the next announcement.") from error
+            raise StorageError(f"cannot read {self._path}: {error}.", "Restore it, or remove it: any serial is taken then.") from error
         return self._serial
 
     def write(self, serial: int) -> None:
