@@ -48,6 +48,8 @@ class StatusCollector(Collector):
             dropped.add_metric([reason], number)
         yield dropped
         yield GaugeMetricFamily("terrace_region_quarantined", "Devices shut out for a time.", value=len(status.get("quarantined", ())))
+        suspects = sum(device["omissions"]["left_out"] for device in status["devices"].values())
+        yield GaugeMetricFamily("terrace_region_audits_left_out", "Devices that leave out audit samples they have drawn.", value=suspects)
         workers = GaugeMetricFamily("terrace_region_workers", "Intake workers, by state.", labels=["state"])
         for state, number in sorted(Counter(worker["state"] for worker in status["workers"]).items()):
             workers.add_metric([state], number)
