@@ -35,6 +35,20 @@ class InputSpec(CardPart, frozen=True, kw_only=True):
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
+class DetectionSpec(CardPart, frozen=True, kw_only=True):
+    """How a detector's output is read: `head` as in vision.tasks.heads ("" finds it from the shape).
+
+    Objects reach `score_threshold`; candidates between `doubt_threshold` and it are told to nobody, but say how sure "no more" is.
+    Boxes of one class that overlap by more than `iou_threshold` are one; `most` are told of one frame at most.
+    """
+
+    head: str = ""
+    score_threshold: float = 0.25
+    doubt_threshold: float = 0.02
+    iou_threshold: float = 0.5
+    most: int = 100
+
+
 class Calibration(CardPart, frozen=True, kw_only=True):
     """The deferral threshold and the offline bound behind it.
 
@@ -123,6 +137,7 @@ class Card(CardPart, frozen=True, kw_only=True):
     picture_quality: tuple[QualityPoint, ...] = ()
     onnx_sha256: str = ""
     schema: int = SCHEMA
+    detection: DetectionSpec | None = None
 
 
 def encode_card(card: Card) -> bytes:

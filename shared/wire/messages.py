@@ -53,14 +53,40 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Base of all messages."""
 
 
-class Prediction(Message, frozen=True, kw_only=True, array_like=True):
-    """A model's answer to one frame, for classification.
+class Boxes(Message, frozen=True, kw_only=True, array_like=True):
+    """Objects in one frame, in little-endian columns of unsigned 16-bit numbers (see vision.tasks.shapes).
 
-    `index` is the class with the highest logit, `probabilities` the softmax over all classes, as float values.
+    `places` has x0, y0, x1, y1 of each in 65535ths of the frame's width and height, `scores` in 65535ths, `classes` the labels' numbers,
+    `tracks` the number of the object in its stream (32 bits), or nothing where nobody follows objects.
+    """
+
+    places: bytes
+    scores: bytes
+    classes: bytes
+    tracks: bytes = b""
+
+
+class Mask(Message, frozen=True, kw_only=True, array_like=True):
+    """The class of every pixel of one frame, at `width` by `height`: row by row, runs of (16-bit length, 16-bit class), little-endian."""
+
+    width: int
+    height: int
+    runs: bytes
+
+
+class Prediction(Message, frozen=True, kw_only=True, array_like=True):
+    """A model's answer to one frame.
+
+    Classification: `index` is the class with the highest logit, `probabilities` the softmax over all classes, as float values.
+    Detection: `boxes` are the objects, `probabilities` the highest score of each class, `index` the class of the surest object, or one
+    past the last label where there is none. Segmentation: `mask` is the map, `probabilities` the share of pixels of each class, `index`
+    the class that covers most of what is no background, else 0.
     """
 
     index: int
     probabilities: tuple[float, ...]
+    boxes: Boxes | None = None
+    mask: Mask | None = None
 
 
 class Picture(Message, frozen=True, kw_only=True, array_like=True):
@@ -70,6 +96,17 @@ class Picture(Message, frozen=True, kw_only=True, array_like=True):
     width: int
     height: int
     data: bytes
+
+
+class Crop(Message, frozen=True, kw_only=True, array_like=True):
+    """Where a picture that is a part of its frame lies in it: corner and size, and the size of the whole frame, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    of_width: int
+    of_height: int
 
 
 class Case(Message, frozen=True, kw_only=True, array_like=True):
@@ -90,6 +127,8 @@ class Case(Message, frozen=True, kw_only=True, array_like=True):
     release: int
     prediction: Prediction
     picture: Picture
+    crop: Crop | None = None
+    """Which part of the frame the picture is, None for the whole; predictions are about the whole frame all the same."""
 
 
 class StreamCounts(Message, frozen=True, kw_only=True, array_like=True):

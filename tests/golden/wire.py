@@ -81,6 +81,9 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         schema=2,
         dictionaries=(bytes(range(32)),),
     ),
+    messages.Boxes(places=bytes(range(16)), scores=b"\xff\xff\x00\x80", classes=bytes([1, 0, 2, 0]), tracks=bytes(range(8))),
+    messages.Mask(width=4, height=2, runs=bytes([5, 0, 0, 0, 3, 0, 1, 0])),
+    messages.Crop(x=16, y=32, width=64, height=48, of_width=640, of_height=480),
     messages.Terms(schema=2, is_padded=True, dictionaries=(bytes(range(32)),)),
 )
 TELEMETRY = encode(next(message for message in MESSAGES if isinstance(message, messages.Telemetry)))

@@ -12,12 +12,33 @@ from __future__ import annotations
 from array import array
 from math import exp
 
+import msgspec
 import numpy as np
 
+from shared.errors import EngineError
 from shared.vision.tasks.logits import Classes, Logits, Values, accuracy, predicted, softmax
 from shared.wire.messages import Prediction
 
-__all__ = ["accuracy", "class_recall", "confusion", "decode", "predicted", "softmax"]
+__all__ = ["Classification", "accuracy", "class_recall", "confusion", "decode", "predicted", "softmax"]
+
+
+class Classification(msgspec.Struct, frozen=True, kw_only=True):
+    """The task of a classifier's card; see task.Task."""
+
+    labels: int
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse outputs that are not one logit per label; see `Task.check`."""
+        if len(shape) != 2 or shape[1] != self.labels:
+            raise EngineError(f"outputs of shape {list(shape)} are not one logit for each of the card's {self.labels} labels.")
+
+    def decode(self, outputs: Logits) -> list[Prediction]:
+        """Return one prediction per frame; see `Task.decode`."""
+        return decode(outputs)
+
+    def outline(self, outputs: Logits) -> Logits:
+        """Return the logits themselves; see `Task.outline`."""
+        return outputs
 
 
 def decode(logits: Logits) -> list[Prediction]:

@@ -1,0 +1,100 @@
+"""From a network's outputs to predictions and how sure each looks, for every task: what a card says, put together once per model. Pure.
+
+    reader = reader_of(card)
+    reading = reader(engine.run(batch))      one prediction and one score per frame
+
+Here: which score belongs to a task, and its fallback where the card names none that this agent knows (`is_known` says so: a threshold that
+was fitted for another score means nothing). Not here: the scores (scores, missed, masks), the decision (policy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
+from shared.deferral import missed
+from shared.deferral.scores import SCORES
+from shared.errors import EngineError
+from shared.release.card import Card
+from shared.vision.boxes import Detections
+from shared.vision.tasks.classification import decode
+from shared.vision.tasks.detection import Detection
+from shared.vision.tasks.masks import soft_dice_confidence
+from shared.vision.tasks.segmentation import Segmentation
+from shared.vision.tasks.task import CLASSIFICATION, DETECTION, SEGMENTATION
+from shared.wire.messages import Prediction
+
+Outputs = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+SOFT_DICE = "soft_dice"
+DEFAULTS = {CLASSIFICATION: "margin", DETECTION: missed.DEFAULT, SEGMENTATION: SOFT_DICE}
+"""The score of each task where a card names none."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch says, frame by frame; `candidates` for detection only, in pixels of the network's input, down to the doubt threshold."""
+
+    predictions: list[Prediction]
+    scores: list[float]
+    candidates: list[Detections] | None = None
+
+
+Reader = Callable[[Outputs], Reading]
+
+
+def names_of(task: str) -> tuple[str, ...]:
+    """Return the scores that a card of this task may name."""
+    return {CLASSIFICATION: tuple(SCORES), DETECTION: tuple(missed.SCORES), SEGMENTATION: (SOFT_DICE,)}.get(task, ())
+
+
+def score_name(card: Card) -> str:
+    """Return the score a card's frames get: the one it was calibrated for, else the task's own."""
+    return card.calibration.score if card.calibration and is_known(card) else DEFAULTS.get(card.task, "margin")
+
+
+def is_known(card: Card) -> bool:
+    """Tell whether the card is calibrated for a score that this agent has for its task."""
+    return card.calibration is not None and card.calibration.score in names_of(card.task)
+
+
+def reader_of(card: Card) -> Reader:
+    """Return what reads the outputs of a card's network.
+
+    Raises:
+        EngineError: this agent does not know the card's task.
+    """
+    makers = {CLASSIFICATION: _classes, DETECTION: _objects, SEGMENTATION: _areas}
+    if card.task not in makers:
+        raise EngineError(f"there is no task {card.task!r}.", f"This agent knows {', '.join(makers)}; update it, or use another release.")
+    return makers[card.task](card, score_name(card))
+
+
+def _classes(_card: Card, name: str) -> Reader:
+    score = SCORES[name]
+
+    def read(outputs: Outputs) -> Reading:
+        return Reading(predictions=decode(outputs), scores=score(outputs).tolist())
+
+    return read
+
+
+def _objects(card: Card, name: str) -> Reader:
+    task, score = Detection.of(card), missed.SCORES[name]
+
+    def read(outputs: Outputs) -> Reading:
+        found = task.candidates(outputs)
+        seen = [missed.Candidates(scores=one.scores, threshold=task.spec.score_threshold) for one in found]
+        return Reading(predictions=[task.prediction(one) for one in found], scores=[score(one) for one in seen], candidates=found)
+
+    return read
+
+
+def _areas(card: Card, _name: str) -> Reader:
+    task = Segmentation(labels=len(card.labels))
+
+    def read(outputs: Outputs) -> Reading:
+        probabilities = task.probabilities(outputs)
+        return Reading(predictions=task.told(probabilities), scores=soft_dice_confidence(probabilities).tolist())
+
+    return read
