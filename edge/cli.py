@@ -13,6 +13,8 @@ import typer
 from edge import main
 from edge.config import EdgeSettings
 from edge.model import open_model
+from edge.sources.base import LIVE
+from edge.sources.make import make_source
 from shared.errors import InputError, TerraceError
 from shared.hwprofile import profile as profiles
 from shared.hwprofile import shelf
@@ -169,9 +171,10 @@ def _check_profile(settings: EdgeSettings) -> str:
 
 
 def _check_stream(stream: Any) -> str:
-    source = main.make_source(stream)
+    source = make_source(stream)
     try:
-        return f"{source.open()} frames"
+        length = source.open()
+        return f"{length} frames" if length != LIVE else "it answers"
     finally:
         source.close()
 

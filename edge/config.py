@@ -109,20 +109,31 @@ class ModelSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class StreamSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One stream: `kind` video (a file PyAV can read), replay (an `.npz` data set) or folder (one sub-folder per class).
+    """One stream.
 
-    `fps` is the pace (a video's own when 0); `loop` starts again at the end; `units_file` names the unit of each frame of a video
-    (an `.npz` with `units`).
+    `kind` is video (a file PyAV can read), replay (an `.npz` data set), folder (one sub-folder per class), rtsp (a network camera),
+    camera (a V4L2 device) or gstreamer (a pipeline). `fps` is the pace (0: the source's own; a camera's further frames are left out);
+    `loop` starts again at the end; `units_file` names the unit of each frame of a video (an `.npz` with `units`).
     """
 
     name: StreamName
     """Stands in events, cases and the status."""
-    kind: Literal["video", "replay", "folder"]
-    path: Path
-    """The video, the data set or the folder."""
+    kind: Literal["video", "replay", "folder", "rtsp", "camera", "gstreamer"]
+    path: Path | None = None
+    """The video, the data set, the folder, or the camera's device such as `/dev/video0`."""
     fps: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 10.0
     loop: bool = True
     units_file: Path | None = None
+    url: str = ""
+    """Where a network camera is, `rtsp://host/path`, without name and password."""
+    credentials: Path | None = None
+    """A file with `name:password` for a network camera, readable by its owner alone."""
+    pipeline: str = ""
+    """A GStreamer pipeline as for `gst-launch-1.0`, without a sink, for CSI cameras and hardware decoders; needs the system's bindings."""
+    area: tuple[Share, Share, Share, Share] | None = None
+    """The part of a camera's or video's picture to look at: left, top, width, height as shares of the picture; all when left out."""
+    motion_share: Share | None = None
+    """Answer a frame only when more than this share of the picture has changed since the last answer (try 0.01); all when left out."""
 
 
 class OutputSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -22,6 +22,7 @@ from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
 from edge.metricsport import MetricsPort
 from edge.model import MakeEngine, ModelSlot, open_model
+from edge.motion import MotionGate
 from edge.newest import NewestFrames
 from edge.numbers import FrameNumbers
 from edge.outputs import EventFile
@@ -30,16 +31,14 @@ from edge.report import Reporter
 from edge.settling import Settler
 from edge.shadow import Shadow
 from edge.slots import Slots
-from edge.sources.base import Source
-from edge.sources.folder import FolderSource
-from edge.sources.replay import ReplaySource
-from edge.sources.stream import StreamThread
-from edge.sources.video import VideoSource
+from edge.sources.make import make_source
+from edge.sources.stream import StreamThread, Wishes
 from edge.spooling import CaseWriter
 from edge.swap import Service
 from edge.updater import Updater, UpdaterSettings
 from edge.uplink import RegionAddress, Uplink, UplinkSettings
 from shared import clock, config, lifecycle, log
+from shared.deferral.audit import is_audit
 from shared.errors import ConfigurationError, IdentityError, LinkError, StorageError
 from shared.hwprofile import shelf
 from shared.hwprofile.engine import engine_maker
@@ -91,13 +90,6 @@ def load_identity(settings: EdgeSettings) -> Identity:
             "Correct name, region and fleet, or give the right folder.",
         )
     return identity
-
-
-def make_source(stream: StreamSettings) -> Source:
-    """Return the source a stream's settings name."""
-    if stream.kind == "video":
-        return VideoSource(stream.path, stream.units_file)
-    return ReplaySource(stream.path) if stream.kind == "replay" else FolderSource(stream.path)
 
 
 def proxy_rule(settings: EdgeSettings) -> ProxyRule:
@@ -328,10 +320,24 @@ class Agent:
         numbers = FrameNumbers(self._settings.state / "frames.json")
         return [
             StreamThread(
-                name=stream.name, source=make_source(stream), fps=stream.fps, loop=stream.loop, numbers=numbers, put=self._frames.put
+                name=stream.name,
+                source=make_source(stream),
+                wishes=Wishes(fps=stream.fps, loop=stream.loop),
+                numbers=numbers,
+                put=self._frames.put,
+                gate=self._make_gate(stream),
+                size=self._models.input_size,
             )
             for stream in self._settings.streams
         ]
+
+    def _make_gate(self, stream: StreamSettings) -> MotionGate | None:
+        if stream.motion_share is None:
+            return None
+        return MotionGate(share=stream.motion_share, is_audit=functools.partial(self._is_audit, stream.name))
+
+    def _is_audit(self, stream: str, number: int) -> bool:
+        return is_audit(self._uplink.audit_key(), stream, number, self._inference.audit_share)
 
 
 def run(path: Path) -> None:

@@ -38,6 +38,11 @@ class ModelSlot:
         """Return the model in use, None before the first."""
         return self._model
 
+    def input_size(self) -> tuple[int, int] | None:
+        """Return height and width of the running model's input in pixels, None before the first."""
+        model = self._model
+        return (model.card.input.height, model.card.input.width) if model else None
+
     def swap(self, model: LoadedModel) -> LoadedModel | None:
         """Put `model` in use from the next batch on and return the one it replaces."""
         before, self._model = self._model, model

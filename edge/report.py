@@ -143,7 +143,19 @@ class Reporter:
         counts.pop("stream")
         failed = self._inference.counters[stream.name].failed
         state = stream.state
-        return {**counts, "failed": failed, "corrupt": state.corrupt, "state": state.state, "reason": state.reason}
+        return {
+            **counts,
+            "failed": failed,
+            "corrupt": state.corrupt,
+            "state": state.state,
+            "reason": state.reason,
+            "still": state.still,
+            "thinned": state.thinned,
+            "connections": state.connections,
+            "first_frame_s": round(state.first_frame_s, 3),
+            "picture": f"{state.width}x{state.height}" if state.width else "",
+            "frozen_s": round(state.frozen_s, 1),
+        }
 
     def _spool_status(self) -> dict[str, Any]:
         cases, size = self._spool.occupancy()

@@ -147,5 +147,5 @@ def make_case(inferred: Inferred, *, codec: str, quality: int) -> Case:
         threshold=decision.threshold,
         release=inferred.release,
         prediction=inferred.prediction,
-        picture=picture.encode(frame.pixels, codec=codec, quality=quality),
+        picture=picture.encode(frame.picture(), codec=codec, quality=quality),
     )

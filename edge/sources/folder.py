@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edge.sources.base import Shot
+from edge.sources.base import Developed, Shot
 from shared.errors import InputError
 from shared.vision.frames import Pixels
 from shared.vision.picture import LARGEST_PIXELS
@@ -51,7 +51,7 @@ class FolderSource:
             file = self._files[index]
             pixels = _read(file)
             if pixels is not None:
-                yield Shot(index=index, pixels=pixels, unit=str(file.relative_to(self._path)))
+                yield Shot(index=index, look=Developed(pixels), unit=str(file.relative_to(self._path)))
 
     def close(self) -> None:
         """Nothing is held open; see `Source.close`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.sources.base import Shot
+from edge.sources.base import Developed, Shot
 from shared.errors import InputError
 from shared.vision.frames import Pixels
 
@@ -61,7 +61,7 @@ class ReplaySource:
             raise InputError(f"the data set {self._path} is not open.")
         for index in range(first, len(frames)):
             frames = self._current(frames)
-            yield Shot(index=index, pixels=frames[index], unit=self._units[index] if self._units else "")
+            yield Shot(index=index, look=Developed(frames[index]), unit=self._units[index] if self._units else "")
 
     def _current(self, frames: Pixels) -> Pixels:
         """Return the pictures to show, loaded again when the file was replaced.

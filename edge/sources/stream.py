@@ -2,21 +2,28 @@
 
 Rules, in order:
 1. Numbers come in durable blocks (edge.numbers). A number modulo the source's length is the place in the source: after a restart the
-   stream goes on at that place.
+   stream goes on at that place. A live source has no places.
 2. A place that was damaged takes its number all the same and is counted as corrupt.
-3. A source that fails makes its own stream wait (1 s, doubling to 60 s) and say so in the status; other streams do not notice.
-4. A stream behind its pace does not hurry: the schedule starts anew from now.
+3. A live source sets the pace; frames beyond the wanted rate are thinned out before they get a number.
+4. The motion gate, where there is one, looks at the brightness. Only what passes is converted, at the size the running model takes.
+5. A source that fails makes its own stream wait (1 s, doubling to 60 s) and say so in the status; other streams do not notice. A
+   live source that ends has failed.
+6. A stream behind its pace does not hurry: the schedule starts anew from now.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 
 import msgspec
 
+from edge.motion import MotionGate
 from edge.numbers import BLOCK, FrameNumbers
-from edge.sources.base import Shot, Source
+from edge.sources.base import LIVE, Shot, Size, Source
+from edge.sources.pace import Thinning
+from edge.sources.state import StreamState, Watch
 from shared import clock, log
 from shared.errors import InputError, TerraceError
 from shared.vision.frames import Frame
@@ -25,21 +32,15 @@ FAILED, RECOVERED, ENDED = "stream_failed", "stream_recovered", "stream_ended"
 LONGEST_WAIT_S = 60.0
 UNIT_S = 10.0
 """Seconds of a stream that make one unit where the source does not name units."""
+LIVE_FPS = 10.0
+"""Taken for a pace where nobody names one."""
 
 
-class StreamState(msgspec.Struct, kw_only=True):
-    """What a stream's thread says of itself; written by that thread only. `state` is starting, running, failed or ended."""
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of a stream: `fps` pictures per second (0: the source's own pace), and whether it starts `loop` at its end."""
 
-    state: str = "starting"
-    reason: str = ""
-    frames: int = 0
-    corrupt: int = 0
-    failures: int = 0
-
-    @property
-    def delivered(self) -> int:
-        """Frames that could be decoded and were handed on."""
-        return self.frames - self.corrupt
+    fps: float = 0.0
+    loop: bool = True
 
 
 class StreamThread:
@@ -48,21 +49,34 @@ class StreamThread:
     Args:
         name: the stream's name.
         source: where pictures come from.
-        fps: pictures per second; 0 takes the source's own pace.
-        loop: start again at the end.
+        wishes: at what pace.
         numbers: the durable counters.
         put: called with every frame; must not block.
+        gate: keeps back frames on which nothing moved; None for none.
+        size: tells the size the running model takes, None before the first.
     """
 
-    def __init__(self, *, name: str, source: Source, fps: float, loop: bool, numbers: FrameNumbers, put: Callable[[Frame], None]) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        source: Source,
+        wishes: Wishes,
+        numbers: FrameNumbers,
+        put: Callable[[Frame], None],
+        gate: MotionGate | None = None,
+        size: Callable[[], Size | None] | None = None,
+    ) -> None:
         self.name = name
         self.state = StreamState()
         self._source = source
-        self._fps = fps
-        self._loop = loop
+        self._wishes = wishes
         self._numbers = numbers
         self._put = put
+        self._gate = gate
+        self._size = size
         self._number = self._block_end = 0
+        self._watch = Watch(self.state)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stream-{name}", daemon=True)
 
@@ -72,8 +86,12 @@ class StreamThread:
 
     def stop(self) -> None:
         """End the thread."""
-        self._stopping.set()
+        self.signal()
         self._thread.join(timeout=5)
+
+    def signal(self) -> None:
+        """Have the thread end soon, without waiting for it."""
+        self._stopping.set()
 
     def _run(self) -> None:
         wait_s = 1.0
@@ -98,40 +116,80 @@ class StreamThread:
         log.get("stream").warning(FAILED, stream=self.name, reason=reason, remedy=remedy)
 
     def _read(self) -> None:
-        """Read passes until the end of a source that does not loop, or until stopped."""
+        """Open the source and read it until its end, until it fails or until stopped."""
         try:
+            self._watch.dialled(clock.monotonic())
             length = self._source.open()
-            period = 1.0 / (self._fps or self._source.rate() or 10.0)
             if not self._block_end:
                 self._take_block()
-            due, seen = clock.monotonic(), self.state.delivered
-            while not self._stopping.is_set():
-                for shot in self._source.shots(self._number % length):
-                    due = self._pace(due, period)
-                    if self._stopping.is_set():
-                        return
-                    self._deliver(shot, length, period)
-                self._close_pass(length)
-                if self.state.delivered == seen:
-                    raise _nothing(self.name)
-                if not self._loop:
-                    return
-                seen = self.state.delivered
+            if length == LIVE:
+                self._follow()
+            else:
+                self._replay(length)
         finally:
             self._source.close()
 
-    def _deliver(self, shot: Shot, length: int, period: float) -> None:
-        skipped = (shot.index - self._number) % length
-        self.state.corrupt += skipped
-        self.state.frames += skipped + 1
-        number = self._advance(skipped)
+    def _follow(self) -> None:
+        """Take what a live source shows, as it comes."""
+        thinning, expected = Thinning(self._wishes.fps), 0
+        period = 1.0 / (self._wishes.fps or LIVE_FPS)
+        for shot in self._source.shots(0):
+            if self._stopping.is_set():
+                return
+            damaged, expected = shot.index - expected, shot.index + 1
+            now = clock.monotonic()
+            self._watch.compare(shot.look.luma(), now)
+            if thinning.wants(now):
+                self._deliver(shot, damaged, period)
+            else:
+                self.state.thinned += 1
+
+    def _replay(self, length: int) -> None:
+        """Read passes until the end of a source that does not loop, or until stopped."""
+        period = 1.0 / (self._wishes.fps or self._source.rate() or LIVE_FPS)
+        due, seen = clock.monotonic(), self.state.delivered
+        while not self._stopping.is_set():
+            for shot in self._source.shots(self._number % length):
+                due = self._pace(due, period)
+                if self._stopping.is_set():
+                    return
+                self._deliver(shot, (shot.index - self._number) % length, period)
+            self._close_pass(length)
+            if self.state.delivered == seen:
+                raise _nothing(self.name)
+            if not self._wishes.loop:
+                return
+            seen = self.state.delivered
+
+    def _deliver(self, shot: Shot, damaged: int, period: float) -> None:
+        """Number a shot and what was damaged before it; hand it on unless the gate keeps it back."""
+        self.state.corrupt += damaged
+        self.state.frames += damaged + 1
+        number = self._advance(damaged)
         self._advance(1)
-        unit = shot.unit or f"{self.name}/{int(number * period / UNIT_S)}"
         now = clock.monotonic()
-        self._put(Frame(stream=self.name, number=number, unit=unit, captured_at=clock.wall(), arrived_at=now, pixels=shot.pixels))
+        self._watch.saw(shot.look.size, now)
+        if self._gate is None or self._gate.passes(number, shot.look.luma(), now):
+            self._put(self._develop(shot, number, period, now))
+        else:
+            self.state.still += 1
         if self.state.state != "running":
             self.state.state, self.state.reason = "running", ""
             log.get("stream").info(RECOVERED, stream=self.name, number=number)
+
+    def _develop(self, shot: Shot, number: int, period: float, now: float) -> Frame:
+        """Convert what is needed of a shot."""
+        look = shot.look
+        pixels = look.pixels(self._size() if self._size else None)
+        return Frame(
+            stream=self.name,
+            number=number,
+            unit=shot.unit or f"{self.name}/{int(number * period / UNIT_S)}",
+            captured_at=clock.wall(),
+            arrived_at=now,
+            pixels=pixels,
+            whole=None if pixels.shape[:2] == look.size else functools.partial(look.pixels, None),
+        )
 
     def _close_pass(self, length: int) -> None:
         """Count what was damaged at the end of a pass, so that the next one starts at place 0."""

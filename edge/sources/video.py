@@ -1,4 +1,4 @@
-"""A video file as a stream, decoded by PyAV (the only file that imports it) straight to RGB.
+"""A video file as a stream, decoded by PyAV.
 
 Rules, in order:
 1. A frame's place comes from its time stamp and the video's rate, so that a frame the decoder lost leaves a gap, not a shift.
@@ -16,7 +16,9 @@ from typing import Any
 import av
 import numpy as np
 
+from edge.sources.area import Area
 from edge.sources.base import Shot
+from edge.sources.decoded import Developer
 from shared.errors import InputError
 
 REMEDY = "Check the file with a player; H.264 in an .mp4 works."
@@ -28,10 +30,12 @@ class VideoSource:
     Args:
         path: the video file.
         units_file: an `.npz` with `units`, the unit of each frame by place; None when units are unknown.
+        area: the part that is looked at; None for all.
     """
 
-    def __init__(self, path: Path, units_file: Path | None = None) -> None:
+    def __init__(self, path: Path, units_file: Path | None = None, area: Area | None = None) -> None:
         self._path = path
+        self._developer = Developer(area)
         self._units_file = units_file
         self._units: list[str] = []
         self._length = 0
@@ -64,11 +68,7 @@ class VideoSource:
                 last = self._place(frame, stream, last)
                 if frame.is_corrupt or not first <= last < self._length:
                     continue
-                try:
-                    pixels = frame.to_ndarray(format="rgb24")
-                except (av.FFmpegError, ValueError):
-                    continue
-                yield Shot(index=last, pixels=pixels, unit=self._units[last] if last < len(self._units) else "")
+                yield Shot(index=last, look=self._developer.look(frame), unit=self._units[last] if last < len(self._units) else "")
 
     def close(self) -> None:
         """Each pass closes its own container; see `Source.close`."""

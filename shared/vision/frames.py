@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 
@@ -13,7 +15,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """One picture of one stream.
 
     `number` counts every frame of the stream from 0, also those that were dropped; `unit` names what is independent;
-    `captured_at` is Unix seconds; `arrived_at` is monotonic seconds, for latency.
+    `captured_at` is Unix seconds; `arrived_at` is monotonic seconds, for latency. `pixels` may have been scaled to the network's size
+    already; `whole` then makes the picture in its own size, on any thread.
     """
 
     stream: str
@@ -22,3 +25,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     captured_at: float
     arrived_at: float
     pixels: Pixels
+    whole: Callable[[], Pixels] | None = None
+
+    def picture(self) -> Pixels:
+        """Return the picture in its own size: what travels to the region and what people see."""
+        return self.pixels if self.whole is None else self.whole()

@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from edge.model import LoadedModel, open_model
-from edge.sources.base import Shot
+from edge.sources.base import Developed, Shot
 from shared.engines.onnx import OnnxEngine
 from shared.errors import InputError
 from shared.release import card
@@ -100,7 +100,7 @@ class ListSource:
         for index in range(first, len(self.pictures)):
             pixels = self.pictures[index]
             if pixels is not None:
-                yield Shot(index=index, pixels=pixels)
+                yield Shot(index=index, look=Developed(pixels))
 
     def close(self) -> None:
         """Count closings."""

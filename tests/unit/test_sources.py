@@ -11,7 +11,7 @@ from edge.newest import NewestFrames
 from edge.numbers import BLOCK, FrameNumbers
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
-from edge.sources.stream import StreamThread
+from edge.sources.stream import StreamThread, Wishes
 from edge.sources.video import VideoSource
 from shared.errors import InputError, StorageError
 from shared.vision.frames import Frame
@@ -146,7 +146,11 @@ class _Stream:
     def __init__(self, source: ListSource, folder: Path, loop: bool = False) -> None:
         self.frames: list[Frame] = []
         self.thread = StreamThread(
-            name="a", source=source, fps=500.0, loop=loop, numbers=FrameNumbers(folder / "numbers.json"), put=self.frames.append
+            name="a",
+            source=source,
+            wishes=Wishes(fps=500.0, loop=loop),
+            numbers=FrameNumbers(folder / "numbers.json"),
+            put=self.frames.append,
         )
 
 
