@@ -13,11 +13,14 @@ import typer
 from edge import main
 from edge.config import EdgeSettings
 from edge.model import open_model
+from edge.outletparts import outlets
+from edge.outputs import event_files
 from edge.sources.base import LIVE
 from edge.sources.make import make_source
 from shared.errors import InputError, TerraceError
 from shared.hwprofile import profile as profiles
 from shared.hwprofile import shelf
+from shared.link.proxy import NO_PROXY
 from shared.link.recount import recount
 from shared.status import read_status
 
@@ -56,6 +59,9 @@ def status(config: Config = DEFAULT, as_json: Json = False) -> None:
         typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip())
     typer.echo(f"link     {'connected' if link.get('connected') else 'not connected'}")
     typer.echo(f"spool    {answer['spool']['cases']} cases, {answer['spool']['bytes']} bytes, {answer['spool']['evicted']} evicted")
+    for name, output in answer["outputs"].items():
+        counts = " ".join(f"{key} {output[key]}" for key in ("delivered", "waiting", "lost"))
+        typer.echo(f"output   {name}: {output['target']} {counts} {output['failing']}".rstrip())
     if answer["spool"].get("spool_in_memory"):
         typer.echo(f"ALARM    new cases wait in memory only, a crash would lose them: {answer['spool']['alarm']}")
     typer.echo("latency  " + ", ".join(f"{key} {value:.1f} ms" for key, value in answer["latency_ms"].items()))
@@ -126,8 +132,7 @@ def explain(
     """
     path = main.load_settings(config).outputs.file
     try:
-        with path.open("rb") as file:
-            found = [event for event in _events(file) if event.get("stream") == stream and event.get("sequence") == frame]
+        found = [event for event in _events_of(path) if event.get("stream") == stream and event.get("sequence") == frame]
     except OSError as error:
         raise InputError(f"the event file {path} cannot be read: {error}.") from error
     if not found:
@@ -140,6 +145,13 @@ def explain(
             f"{event['state']:12} {event['label']} ({event['confidence']:.3f}) by {event['source']} after {event['latency_ms']:.1f} ms; "
             f"{event['action']}: {event['reason']}, score {event['score']}, release {event['release']}"
         )
+
+
+def _events_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of the file and of those that were put aside, oldest first."""
+    for one in event_files(path) or [path]:
+        with one.open("rb") as file:
+            yield from _events(file)
 
 
 def _events(lines: Any) -> Iterator[dict[str, Any]]:
@@ -157,6 +169,7 @@ def _checks(settings: EdgeSettings) -> Iterator[tuple[str, Any]]:
     yield "hardware profile", lambda: _check_profile(settings)
     for stream in settings.streams:
         yield f"stream {stream.name}", lambda stream=stream: _check_stream(stream)
+    yield "outputs", lambda: _check_outputs(settings)
     if settings.model.path is not None:
         folder = settings.model.path
         yield "first model", lambda: _check_model(settings, folder)
@@ -177,6 +190,13 @@ def _check_stream(stream: Any) -> str:
         return f"{length} frames" if length != LIVE else "it answers"
     finally:
         source.close()
+
+
+def _check_outputs(settings: EdgeSettings) -> str:
+    found = outlets(settings, NO_PROXY)
+    for outlet in found:
+        outlet.check()
+    return ", ".join([str(settings.outputs.file), *(outlet.name for outlet in found)])
 
 
 def _check_model(settings: EdgeSettings, folder: Path) -> str:

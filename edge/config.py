@@ -136,10 +136,70 @@ class StreamSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Answer a frame only when more than this share of the picture has changed since the last answer (try 0.01); all when left out."""
 
 
+class SelectedOutputSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which events an output is sent; an empty list means all of them."""
+
+    name: Name
+    """Stands in the status and in logs; no two outputs have the same."""
+    states: tuple[Literal["provisional", "final"], ...] = ()
+    """Only events in one of these states."""
+    labels: tuple[str, ...] = ()
+    """Only events with one of these labels."""
+    streams: tuple[StreamName, ...] = ()
+    """Only events of these streams."""
+
+
+class MqttOutputSettings(SelectedOutputSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A topic of the plant's own broker, at QoS 1: one JSON object per event. Nothing it does stops inference."""
+
+    host: str
+    """Address of the broker, with `tls` as its certificate names it."""
+    port: Port
+    """Port of the broker."""
+    topic: str = "terrace/{device}/{stream}"
+    """May name `{device}`, `{region}`, `{fleet}`, `{stream}`, `{state}`, `{label}` and `{source}`."""
+    tls: bool = True
+    """Speak TLS; without it whoever is on the network reads along."""
+    ca: Path | None = None
+    """Whom to believe (PEM); none: what the system believes."""
+    certificate: Path | None = None
+    """Our certificate for that broker, if it wants one (PEM)."""
+    key: Path | None = None
+    """The certificate's key (PEM)."""
+    username: str = ""
+    """Our name at that broker, if it wants one."""
+    password_file: Path | None = None
+    """A file with the password, closed to other users."""
+
+
+class WebhookOutputSettings(SelectedOutputSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Batches of events by HTTPS POST, through the proxy that HTTPS_PROXY names, if any. Nothing it does stops inference."""
+
+    url: str
+    """Where they are posted, `https://…`; only host and port ever appear in the status and in logs."""
+    secret_file: Path | None = None
+    """A file with the secret that signs them (`whsec_` and Base64), closed to other users; none: they are not signed."""
+    ca: Path | None = None
+    """Whom to believe (PEM); none: what the system believes."""
+    certificate: Path | None = None
+    """Our certificate for that server, if it wants one (PEM)."""
+    key: Path | None = None
+    """The certificate's key (PEM)."""
+
+
 class OutputSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`file` receives one JSON object per line and event."""
+    """Where events go: always to a file, and to brokers and webhooks if need be, each with a queue of its own."""
 
     file: Path
+    """Receives one JSON object per line and event."""
+    rotate_mb: Count = 256
+    """At this size (2^20 bytes) the file becomes `<file>.1`, that one `<file>.2`, and so on."""
+    keep: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 3
+    """How many rotated files are kept."""
+    mqtt: tuple[MqttOutputSettings, ...] = ()
+    """Topics of the plant's brokers."""
+    webhook: tuple[WebhookOutputSettings, ...] = ()
+    """Receivers by HTTPS."""
 
 
 class UpdateSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

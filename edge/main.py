@@ -1,6 +1,6 @@
 r"""The edge agent's composition root: the only file here that names concrete classes and says how they meet.
 
-    streams -> newest frames -> pipeline -> settler -> event file
+    streams -> newest frames -> pipeline -> settler -> event file, broker topics, webhooks
                                         \-> hand-over -> case writer -> spool -> uplink -> region -> settler
     relay -> updater -> model slot -> pipeline
 
@@ -15,6 +15,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from edge.auditshare import COMMAND, AuditShare
 from edge.config import EdgeSettings, StreamSettings
 from edge.counters import Served
@@ -25,7 +27,8 @@ from edge.model import MakeEngine, ModelSlot, open_model
 from edge.motion import MotionGate
 from edge.newest import NewestFrames
 from edge.numbers import FrameNumbers
-from edge.outputs import EventFile
+from edge.outletparts import outlets
+from edge.outputs import EventFile, FanOut
 from edge.pipeline import Pipeline
 from edge.report import Reporter
 from edge.settling import Settler
@@ -184,8 +187,9 @@ class Agent:
         self._relay = HttpsClient(identity, settings.link.relay_url, proxy=self._proxy)
         self._spool = Spool(settings.spool_path, settings.state / "spool.key", settings.spool.capacity_mb << 20)
         self._frames, self._models = NewestFrames(), ModelSlot()
-        self._events = EventFile(settings.outputs.file)
-        self._settler, self._shadow = Settler(self._events), Shadow()
+        self._events = EventFile(settings.outputs.file, rotate_bytes=settings.outputs.rotate_mb << 20, keep=settings.outputs.keep)
+        self._outlets = outlets(settings, msgspec.structs.replace(self._proxy, setting=""))
+        self._settler, self._shadow = Settler(FanOut([self._events, *self._outlets])), Shadow()
         self._hand_over = HandOver()
         self._audit_share = AuditShare(own=settings.policy.audit_share, highest=settings.policy.audit_share_on_alarm)
         self._uplink = self._make_uplink(identity)
@@ -230,11 +234,13 @@ class Agent:
         )
         self._updater = self._make_updater()
         self._reporter.updater = self._updater
+        self._reporter.outlets = {outlet.name: outlet for outlet in self._outlets}
 
     def parts(self) -> Sequence[Part]:
         """Return what is started, in order; it is stopped in the opposite order."""
         return [
             self._events,
+            *self._outlets,
             self._settler,
             self._spool,
             self._uplink,

@@ -3,7 +3,11 @@
 Rules, in order:
 1. The file is only appended to, whole lines per write. A line torn by a kill is ended with a newline at the next start; readers
    skip it.
-2. When the disk cannot take events, they are counted as lost, the status says so, and inference goes on.
+2. At its size the file becomes `<file>.1`, after those before it have moved on by one; the oldest goes. A kill in between leaves
+   a gap in the numbers and loses nothing.
+3. When the disk cannot take events, they are counted as lost, the status says so, and inference goes on.
+
+Not here: brokers and webhooks (edge/outlets).
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from edge import events
 from shared import log
@@ -21,15 +27,43 @@ LOST, WRITING = "events_lost", "events_written_again"
 LONGEST_QUEUE = 20_000
 
 
+class Takes(Protocol):
+    """Takes events; never blocks and never fails."""
+
+    def put(self, event: events.Event) -> None:
+        """Take one."""
+
+
+class FanOut:
+    """Gives every event to every output.
+
+    Args:
+        outputs: each with a queue of its own.
+    """
+
+    def __init__(self, outputs: Sequence[Takes]) -> None:
+        self._outputs = tuple(outputs)
+
+    def put(self, event: events.Event) -> None:
+        """Hand over one event."""
+        for output in self._outputs:
+            output.put(event)
+
+
 class EventFile:
     """Appends events to a file.
 
     Args:
         path: the file; its folder is made.
+        rotate_bytes: size at which it is put aside.
+        keep: how many of those put aside are kept.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, rotate_bytes: int = 256 << 20, keep: int = 3) -> None:
         self._path = path
+        self._rotate_bytes = rotate_bytes
+        self._keep = keep
+        self._size = 0
         self._waiting: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._file = -1
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -45,10 +79,7 @@ class EventFile:
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
-            size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")
+            self._open()
         except OSError as error:
             message = f"the event file {self._path} cannot be written: {error}."
             raise StorageError(message, "Set outputs.file to a place that can be written.") from error
@@ -83,11 +114,33 @@ class EventFile:
             if batch[-1] is None:
                 return
 
+    def _open(self) -> None:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        self._size = os.fstat(self._file).st_size
+        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
+            self._size += os.write(self._file, b"\n")
+
+    def _rotate(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        is_there = self._path.exists()  # it is not where an earlier attempt came half-way
+        numbered = [self._path, *(put_aside(self._path, number) for number in range(1, self._keep + 1))] if is_there else [self._path]
+        for older, newer in zip(reversed(numbered[1:]), reversed(numbered[:-1]), strict=True):
+            if newer.exists():
+                newer.replace(older)
+        if not self._keep:
+            self._path.unlink(missing_ok=True)
+        self._open()
+
     def _write(self, lines: bytes, count: int) -> None:
         try:
+            if self._file < 0 or self._size >= self._rotate_bytes:
+                self._rotate()
             done = os.write(self._file, lines)
+            self._size += done
             if done != len(lines):  # a full disk takes a part: end the torn line so that the next one stands alone
-                os.write(self._file, b"\n")
+                self._size += os.write(self._file, b"\n")
                 raise OSError(28, "only a part could be written")
         except OSError as error:
             self.lost += count
@@ -99,3 +152,14 @@ class EventFile:
         if self.failing:
             self.failing = ""
             log.get("outputs").info(WRITING, file=str(self._path), lost=self.lost)
+
+
+def put_aside(path: Path, number: int) -> Path:
+    """Return where an event file lies that was put aside; 1 is the newest of them."""
+    return path.with_name(f"{path.name}.{number}")
+
+
+def event_files(path: Path) -> list[Path]:
+    """Return the event files that are there, oldest first."""
+    found = [(int(one.suffix[1:]), one) for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdigit()]
+    return [*(one for number, one in sorted(found, reverse=True)), *([path] if path.exists() else [])]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # it reads their counters and makes none of them
 
 
 class Tells(Protocol):
-    """A part that has a status of its own: the uplink, the updater."""
+    """A part that has a status of its own: the uplink, the updater, an output."""
 
     def status(self) -> dict[str, Any]:
         """Return it."""
@@ -78,6 +78,7 @@ class Reporter:
         self._link = link
         self._wall = wall
         self.updater: Tells | None = None
+        self.outlets: Mapping[str, Tells] = {}
         self.why_no_updates = ""
 
     def status(self) -> dict[str, Any]:
@@ -95,6 +96,7 @@ class Reporter:
             "link": self._link.status(),
             "spool": self._spool_status(),
             "events": {"written": self._events.written, "lost": self._events.lost, "failing": self._events.failing},
+            "outputs": {name: outlet.status() for name, outlet in self.outlets.items()},
             "answers": {
                 "waiting": self._settler.waiting(),
                 "answered": self._settler.answered,

@@ -10,7 +10,7 @@ import threading
 
 from edge.counters import Latencies
 from edge.events import Inferred, answered_event, local_event
-from edge.outputs import EventFile
+from edge.outputs import Takes
 from edge.waiting import Key, Waiting
 from shared import clock
 from shared.wire.messages import Answer
@@ -23,7 +23,7 @@ class Settler:
         events: where events go.
     """
 
-    def __init__(self, events: EventFile) -> None:
+    def __init__(self, events: Takes) -> None:
         self._events = events
         self._waiting: Waiting[Inferred, Answer] = Waiting()
         self._changed = threading.Condition()

@@ -74,8 +74,9 @@ class MqttClient:
     Args:
         host: the broker's, as its certificate has it.
         port: the broker's.
-        context: TLS, with our certificate; None speaks plain TCP (tests of the adapter only).
+        context: TLS, with our certificate; None speaks plain TCP (a plant's own broker, never a region's).
         client_id: the certificate's common name.
+        credentials: name and password for a broker that goes by these.
         expect_peer: called with the TLS connection; raises a TerraceError when the other side is not the right one.
         on_message: called with topic and payload.
         on_state: called with True after a connection and its subscriptions were made, with False after it was lost.
@@ -94,6 +95,7 @@ class MqttClient:
         port: int,
         context: ssl.SSLContext | None,
         client_id: str,
+        credentials: tuple[str, str] | None = None,
         expect_peer: Callable[[ssl.SSLSocket], object] | None = None,
         on_message: Callable[[str, bytes], None],
         on_state: Callable[[bool], None] | None = None,
@@ -107,6 +109,7 @@ class MqttClient:
         self._address = (host, port)
         self._context = context
         self._client_id = client_id
+        self._credentials = credentials
         self._expect_peer = expect_peer
         self._on_message = on_message
         self._on_state = on_state
@@ -135,6 +138,12 @@ class MqttClient:
     def is_connected(self) -> bool:
         """Whether the broker has accepted the connection that is open now."""
         return self._current is not None
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many publications the broker has not acknowledged; none are after a connection was lost, whose ones may be lost too."""
+        with self._lock:
+            return len(self._sizes)
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -249,6 +258,8 @@ class MqttClient:
         )
         if self._context is not None:
             client.tls_set_context(self._context)
+        if self._credentials is not None:
+            client.username_pw_set(*self._credentials)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(MOST_UNACKNOWLEDGED)
         client.on_socket_open = self._opened

@@ -55,12 +55,18 @@ def _file(name: str, command: str, settings: type[msgspec.Struct]) -> str:
     lines = ["", f"## {name}", "", f"Read by `{command} …`.", ""]
     own = [field for field in msgspec.structs.fields(settings) if _section(field.type) is None]
     lines += _table(settings, own)
+    return "\n".join([*lines, *_sections(settings, "")]) + "\n"
+
+
+def _sections(settings: type[msgspec.Struct], above: str) -> Iterator[str]:
+    """Lines of every section in a struct, each followed by those within it."""
     for field in msgspec.structs.fields(settings):
         section = _section(field.type)
         if section is not None:
-            mark = f"[[{field.name}]]" if _is_list(field.type) else f"[{field.name}]"
-            lines += ["", f"### `{mark}`", "", _prose(section), "", *_table(section, list(msgspec.structs.fields(section)))]
-    return "\n".join(lines) + "\n"
+            name = f"{above}{field.name}"
+            yield from ("", f"### `[[{name}]]`" if _is_list(field.type) else f"### `[{name}]`", "", _prose(section), "")
+            yield from _table(section, list(msgspec.structs.fields(section)))
+            yield from _sections(section, f"{name}.")
 
 
 def _table(settings: type[msgspec.Struct], fields: list[msgspec.structs.FieldInfo]) -> list[str]:
@@ -71,7 +77,8 @@ def _table(settings: type[msgspec.Struct], fields: list[msgspec.structs.FieldInf
 
 def _meanings(settings: type[msgspec.Struct]) -> dict[str, str]:
     """Meaning by field: the docstring below it, else the clauses of the class docstring that name it."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0].body  # type: ignore[attr-defined]
+    kinds = [kind for kind in reversed(settings.__mro__) if issubclass(kind, msgspec.Struct) and kind.__module__.endswith("config")]
+    body = [node for kind in kinds for node in ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body]  # type: ignore[attr-defined]
     found = {clause: text for name in _names(settings) for clause, text in [(name, _clauses(settings, name))] if text}
     for before, after in itertools.pairwise(body):
         if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
@@ -117,6 +124,8 @@ def _leaves(kind: Any) -> Iterator[Any]:
 
 
 def _type(kind: Any) -> str:
+    if _section(kind) is not None:
+        return "sections, see below" if _is_list(kind) else "section, see below"
     if get_origin(kind) is typing.Annotated:
         base, *marks = get_args(kind)
         return ", ".join([_type(base), *(words for mark in marks if isinstance(mark, msgspec.Meta) and (words := _limits(mark)))])
@@ -124,6 +133,8 @@ def _type(kind: Any) -> str:
         return " or ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) in {typing.Union, types.UnionType}:
         return _type(next(one for one in get_args(kind) if one is not type(None)))
+    if get_origin(kind) is tuple:
+        return f"list of {_type(get_args(kind)[0])}"
     return WORDS.get(getattr(kind, "__name__", ""), str(kind))
 
 
