@@ -8,17 +8,31 @@ source `expired` and the edge's own prediction at the deadline.
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
-from shared.deferral.policy import Decision
+from shared.deferral.policy import Action, Decision
+from shared.vision.crops import Part, merged
 from shared.vision.frames import Frame
-from shared.wire.messages import Prediction
+from shared.vision.tasks.detection import prediction_of
+from shared.vision.tasks.shapes import pack_boxes, tracks_of, unpack_boxes
+from shared.wire.messages import Boxes, Prediction
+
+
+class Object(msgspec.Struct, frozen=True, kw_only=True):
+    """An object in a frame: `box` is x0, y0, x1, y1 in shares of the frame's width and height, `track` its number in the stream or -1."""
+
+    label: str
+    confidence: float
+    box: tuple[float, float, float, float]
+    track: int = -1
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event.
 
     `sequence` is the frame's number, `time` when it was captured and `deadline` by when it is final (Unix seconds); `release` is the
-    student's, `expert_release` the expert's where it answered; `latency_ms` counts from the frame's arrival.
+    student's, `expert_release` the expert's where it answered; `latency_ms` counts from the frame's arrival. `objects` are there for
+    detection only (`index` and `label` are then the surest one's), `areas` for segmentation only: the share of the frame of each class.
     """
 
     stream: str
@@ -37,10 +51,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float
     unit: str = ""
     expert_release: int = 0
+    objects: tuple[Object, ...] | msgspec.UnsetType = msgspec.UNSET
+    areas: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Inferred(msgspec.Struct, frozen=True, kw_only=True):
-    """A frame with the device's answer and what the policy decided on it; `labels` and `release` are the model's."""
+    """A frame with the device's answer and what the policy decided on it.
+
+    `labels` and `release` are the model's; `part` is where a detector is uncertain, None for everywhere.
+    """
 
     frame: Frame
     prediction: Prediction
@@ -48,6 +67,7 @@ class Inferred(msgspec.Struct, frozen=True, kw_only=True):
     release: int
     labels: tuple[str, ...]
     deadline_s: float
+    part: Part | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -77,6 +97,27 @@ def answered_event(inferred: Inferred, prediction: Prediction, *, expert_release
     return _event(inferred, prediction, state="final", source="region", now=now, expert_release=expert_release)
 
 
+def whole_answer(inferred: Inferred, answer: Prediction) -> Prediction:
+    """Return what a frame shows after the expert's answer to the part of it that was sent.
+
+    Raises:
+        ProtocolError: the answer cannot be read.
+    """
+    own = inferred.prediction.boxes
+    if answer.boxes is None or own is None or sent_part(inferred) is None:
+        return answer
+    found = merged(unpack_boxes(own), unpack_boxes(answer.boxes), inferred.part)
+    highest = np.zeros(len(inferred.labels), np.float32)
+    known = found.classes < len(highest)
+    np.maximum.at(highest, found.classes[known], found.scores[known])
+    return prediction_of(found, pack_boxes(found, width=1.0, height=1.0), highest)
+
+
+def sent_part(inferred: Inferred) -> Part | None:
+    """Return which part of a frame is sent to the region, None for the whole: an audit sample is always whole."""
+    return inferred.part if inferred.decision.action is Action.DEFER else None
+
+
 def encode(event: Event) -> bytes:
     """Return the event as one line of JSON, with its newline; numbers that are not finite become null."""
     return msgspec.json.encode(event) + b"\n"
@@ -101,4 +142,20 @@ def _event(inferred: Inferred, prediction: Prediction, *, state: str, source: st
         latency_ms=1000.0 * (now - frame.arrived_at),
         unit=frame.unit,
         expert_release=expert_release,
+        objects=msgspec.UNSET if prediction.boxes is None else _objects(prediction.boxes, inferred.labels),
+        areas=msgspec.UNSET if prediction.mask is None else dict(zip(inferred.labels, prediction.probabilities, strict=False)),
     )
+
+
+def _objects(boxes: Boxes, labels: tuple[str, ...]) -> tuple[Object, ...]:
+    found, tracks = unpack_boxes(boxes), tracks_of(boxes)
+    rows = zip(found.classes.tolist(), found.scores.tolist(), found.boxes.tolist(), tracks.tolist(), strict=True)
+    return tuple(
+        Object(label=labels[number] if number < len(labels) else "", confidence=round(score, 4), box=_rounded(box), track=track)
+        for number, score, box, track in rows
+    )
+
+
+def _rounded(box: list[float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (round(share, 4) for share in box)
+    return left, top, right, bottom

@@ -9,6 +9,7 @@ from edge.model import LoadedModel
 from shared import clock
 from shared.release.card import SelfTest
 from shared.vision.preprocess import prepare
+from shared.vision.tasks.task import task_of
 
 TIMED_RUNS = 5
 
@@ -26,7 +27,7 @@ def unfit(model: LoadedModel, *, family: str, release: int, taken_ms: float, bef
     card = model.card
     if (card.model, card.release) != (family, release):
         return f"its card is of {card.model} {card.release}"
-    return selftest.compare(card.self_test, _logits(model, card.self_test)) or selftest.judge_latency(taken_ms, before_ms)
+    return selftest.compare(card.self_test, _outline(model, card.self_test)) or selftest.judge_latency(taken_ms, before_ms)
 
 
 def latency_ms(model: LoadedModel) -> float:
@@ -41,6 +42,7 @@ def latency_ms(model: LoadedModel) -> float:
     return 1000.0 * min(times)
 
 
-def _logits(model: LoadedModel, test: SelfTest) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    frames = test.frames()
-    return np.concatenate([model.engine.run(prepare(frames[number : number + 1], model.card.input)) for number in range(len(frames))])
+def _outline(model: LoadedModel, test: SelfTest) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    frames, task = test.frames(), task_of(model.card)
+    runs = [model.engine.run(prepare(frames[number : number + 1], model.card.input)) for number in range(len(frames))]
+    return np.concatenate([task.outline(outputs) for outputs in runs])

@@ -1,7 +1,7 @@
 """What is done with a batch of frames: answer, decide, hand on, count. Pure: engine, clocks and neighbours are given in.
 
-    logits = engine(prepare(pixels))         (shared.vision, shared.engines)
-    prediction, score = decode(logits)       (shared.vision.tasks, shared.deferral.scores)
+    outputs = engine(prepare(pixels))        (shared.vision, shared.engines)
+    prediction, score = read(outputs)        (shared.deferral.reading: the card's task and score; a detector's objects: edge.objects)
     decision = policy(stream, number, score) (shared.deferral.policy)
     event; and the frame itself when it must be sent
 
@@ -19,13 +19,13 @@ import numpy as np
 from edge.config import PolicySettings
 from edge.counters import Latencies, Served, StreamCounters, SwapRecord
 from edge.events import Inferred
-from shared.deferral.policy import Action, Policy
-from shared.deferral.scores import SCORES
+from edge.objects import Objects, Seen
+from shared.deferral.policy import BELOW_THRESHOLD, Action, Policy
+from shared.deferral.reading import Reader, Reading, is_known, reader_of
 from shared.errors import TerraceError
+from shared.vision.boxes import Detections
 from shared.vision.frames import Frame
 from shared.vision.preprocess import prepare
-from shared.vision.tasks.classification import decode
-from shared.wire.messages import Prediction
 
 if TYPE_CHECKING:
     from edge.model import LoadedModel
@@ -77,10 +77,11 @@ class Inference:
         self._wall = wall
         self._running: LoadedModel | None = None
         self._policy = Policy(threshold=None, audit_share=policy.audit_share)
-        self._score = SCORES["margin"]
+        self._read: Reader | None = None
         self._last_answer = 0.0
         self._last_dropped = 0
         self.counters = {stream: StreamCounters() for stream in streams}
+        self.objects = {stream: Objects() for stream in streams}
         self.served: dict[int, Served] = {}
         self.swaps: list[SwapRecord] = []
         self.latency = Latencies()
@@ -99,25 +100,30 @@ class Inference:
         if model is not before:
             self._adopt(model)
         try:
-            predictions, scores = self._infer(model, frames)
+            reading = self._infer(model, frames)
         except TerraceError as error:
             self._count_failure(model, frames, error)
             raise
         now, key = self._monotonic(), self._to.audit_key()
         self._follow_audit_share(now)
-        for frame, prediction, score in zip(frames, predictions, scores, strict=True):
-            self._finish(model, frame, prediction, score, key, now)
+        for frame, seen in zip(frames, self._seen(model, frames, reading), strict=True):
+            self._finish(model, frame, seen, key, now)
         self.served[model.card.release].frames += len(frames)
         swap = self._record_swap(before, model, frames, now) if before is not None and model is not before else None
         self._last_answer, self._last_dropped = now, self._to.dropped()
         return swap
+
+    def joined(self, stream: str, frame: int, said: Detections) -> None:
+        """Take the objects of the expert's answer to a frame, in shares of it; from any thread."""
+        if stream in self.objects:
+            self.objects[stream].answered(frame, said)
 
     @property
     def audit_share(self) -> float:
         """The share of frames that is drawn for audit now."""
         return self._policy.audit_share
 
-    def _infer(self, model: LoadedModel, frames: Sequence[Frame]) -> tuple[list[Prediction], list[float]]:
+    def _infer(self, model: LoadedModel, frames: Sequence[Frame]) -> Reading:
         spec = model.card.input
         first = frames[0].pixels.shape
         if all(frame.pixels.shape == first for frame in frames):
@@ -125,15 +131,26 @@ class Inference:
             batch = prepare(pixels, spec)
         else:
             batch = np.concatenate([prepare(frame.pixels[None], spec) for frame in frames])
-        logits = model.engine.run(batch)
-        return decode(logits), self._score(logits).tolist()
+        read = self._read or reader_of(model.card)
+        return read(model.engine.run(batch))
 
-    def _finish(self, model: LoadedModel, frame: Frame, prediction: Prediction, score: float, key: bytes, now: float) -> None:
-        decision = self._policy.decide(stream=frame.stream, frame=frame.number, score=score, audit_key=key)
+    def _seen(self, model: LoadedModel, frames: Sequence[Frame], reading: Reading) -> list[Seen]:
+        if reading.candidates is None:
+            return [Seen(prediction=said, score=score) for said, score in zip(reading.predictions, reading.scores, strict=True)]
+        return [
+            self.objects[frame.stream].see(model.card, frame=frame.number, unit=frame.unit, pixels=frame.pixels, candidates=candidates)
+            for frame, candidates in zip(frames, reading.candidates, strict=True)
+        ]
+
+    def _finish(self, model: LoadedModel, frame: Frame, seen: Seen, key: bytes, now: float) -> None:
+        decision = self._policy.decide(stream=frame.stream, frame=frame.number, score=seen.score, audit_key=key)
+        if seen.reason and decision.reason == BELOW_THRESHOLD:
+            decision = msgspec.structs.replace(decision, reason=seen.reason)
         inferred = Inferred(
             frame=frame,
-            prediction=prediction,
+            prediction=seen.prediction,
             decision=decision,
+            part=seen.part,
             release=model.card.release,
             labels=model.card.labels,
             deadline_s=self._settings.answer_deadline_s,
@@ -154,8 +171,8 @@ class Inference:
         """Take the rules of a model that is new here from its card."""
         calibration, override = model.card.calibration, self._settings.threshold
         threshold = override if override is not None else calibration.threshold if calibration else None
-        self._score = SCORES[calibration.score if calibration and calibration.score in SCORES else "margin"]
-        if calibration and calibration.score not in SCORES and override is None:
+        self._read = reader_of(model.card)
+        if calibration and not is_known(model.card) and override is None:
             threshold = None  # calibrated for a score this agent does not know: audit only
         self._policy = Policy(threshold=threshold, audit_share=self._settings.audit_share)
         self.served.setdefault(model.card.release, Served())

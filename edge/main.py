@@ -53,6 +53,7 @@ from shared.link.spool import Spool
 from shared.release.fetch import from_https
 from shared.release.trust import TrustedClient, load_root
 from shared.status import StatusServer
+from shared.vision.boxes import Detections
 from shared.vision.quality import LinkLoad
 from shared.wire.dictionary import LARGEST_DICTIONARY_BYTES
 from shared.wire.messages import Answer, Command
@@ -189,7 +190,7 @@ class Agent:
         self._frames, self._models = NewestFrames(), ModelSlot()
         self._events = EventFile(settings.outputs.file, rotate_bytes=settings.outputs.rotate_mb << 20, keep=settings.outputs.keep)
         self._outlets = outlets(settings, msgspec.structs.replace(self._proxy, setting=""))
-        self._settler, self._shadow = Settler(FanOut([self._events, *self._outlets])), Shadow()
+        self._settler, self._shadow = Settler(FanOut([self._events, *self._outlets]), joined=self._joined), Shadow()
         self._hand_over = HandOver()
         self._audit_share = AuditShare(own=settings.policy.audit_share, highest=settings.policy.audit_share_on_alarm)
         self._uplink = self._make_uplink(identity)
@@ -311,6 +312,9 @@ class Agent:
     def _answered(self, answer: Answer) -> None:
         self._settler.answer(answer)
         self._shadow.answer(answer)
+
+    def _joined(self, stream: str, frame: int, said: Detections) -> None:
+        self._inference.joined(stream, frame, said)
 
     def _audit_share_at(self, now: float) -> float:
         return max(self._audit_share.at(now), self._settings.update.audit_share if self._shadow.is_comparing else 0.0)

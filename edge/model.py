@@ -16,6 +16,7 @@ import numpy as np
 from shared.engines.base import Engine
 from shared.errors import EngineError, TrustError
 from shared.release.card import Card, decode_card, sha256
+from shared.vision.tasks.task import task_of
 
 MakeEngine = Callable[[Path], Engine]
 
@@ -78,7 +79,5 @@ def open_model(onnx: Path, card: Path, make_engine: MakeEngine) -> LoadedModel:
         raise TrustError(f"{onnx.name} is not the file its card describes.", "Copy both files of one release.")
     engine = make_engine(onnx)
     spec = described.input
-    logits = engine.run(np.zeros((1, spec.channels, spec.height, spec.width), np.float32))
-    if logits.shape[1] != len(described.labels):
-        raise EngineError(f"{onnx.name} has {logits.shape[1]} classes, its card {len(described.labels)}.")
+    task_of(described).check(engine.run(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape)
     return LoadedModel(engine=engine, card=described)

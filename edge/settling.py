@@ -7,13 +7,19 @@ device's own. The thread here only watches deadlines: answers settle frames on t
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from edge.counters import Latencies
-from edge.events import Inferred, answered_event, local_event
+from edge.events import Inferred, answered_event, local_event, whole_answer
 from edge.outputs import Takes
 from edge.waiting import Key, Waiting
 from shared import clock
+from shared.errors import ProtocolError
+from shared.vision.boxes import Detections
+from shared.vision.tasks.shapes import unpack_boxes
 from shared.wire.messages import Answer
+
+Joined = Callable[[str, int, Detections], None]
 
 
 class Settler:
@@ -21,10 +27,12 @@ class Settler:
 
     Args:
         events: where events go.
+        joined: told the objects an answer names, with the frame's stream and number.
     """
 
-    def __init__(self, events: Takes) -> None:
+    def __init__(self, events: Takes, *, joined: Joined | None = None) -> None:
         self._events = events
+        self._joined = joined
         self._waiting: Waiting[Inferred, Answer] = Waiting()
         self._changed = threading.Condition()
         self._stopping = False
@@ -82,7 +90,15 @@ class Settler:
         now = clock.monotonic()
         self.answered += 1
         self.answer_latency.add(now - inferred.frame.arrived_at)
-        self._events.put(answered_event(inferred, answer.prediction, expert_release=answer.expert_release, now=now))
+        try:
+            prediction = whole_answer(inferred, answer.prediction)
+            event = answered_event(inferred, prediction, expert_release=answer.expert_release, now=now)
+        except ProtocolError:
+            event = local_event(inferred, state="final", now=now, source="expired")
+        else:
+            if self._joined is not None and prediction.boxes is not None:
+                self._joined(*inferred.key, unpack_boxes(prediction.boxes))
+        self._events.put(event)
 
     def _expire(self, until: float) -> None:
         with self._changed:

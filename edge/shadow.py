@@ -17,8 +17,8 @@ from edge.paired import Paired
 from shared import log
 from shared.errors import TerraceError
 from shared.vision.preprocess import prepare
-from shared.vision.tasks.classification import decode
-from shared.wire.messages import Answer
+from shared.vision.tasks.task import agrees, task_of
+from shared.wire.messages import Answer, Prediction
 
 SHADOW_FAILED = "shadow_failed"
 MOST_WAITING = 4096
@@ -28,8 +28,8 @@ MOST_STREAMS = 1024
 class _Sample(NamedTuple):
     """What both releases said of one frame."""
 
-    now: int
-    before: int
+    now: Prediction
+    before: Prediction
 
 
 class Shadow:
@@ -41,7 +41,7 @@ class Shadow:
         self._before: LoadedModel | None = None
         self._paired = Paired.fresh()
         self._samples: OrderedDict[int, _Sample] = OrderedDict()
-        self._early: OrderedDict[int, int] = OrderedDict()
+        self._early: OrderedDict[int, Prediction] = OrderedDict()
         self._units: OrderedDict[str, str] = OrderedDict()
 
     @property
@@ -74,7 +74,7 @@ class Shadow:
             said = self._run(before, inferred)
             if said is None:
                 return
-            sample = _Sample(inferred.prediction.index, said)
+            sample = _Sample(inferred.prediction, said)
             if sequence in self._early:
                 self._count(sample, self._early.pop(sequence))
             else:
@@ -88,19 +88,20 @@ class Shadow:
                 return
             sample = self._samples.pop(answer.sequence, None)
             if sample is not None:
-                self._count(sample, answer.prediction.index)
+                self._count(sample, answer.prediction)
             else:
-                self._early[answer.sequence] = answer.prediction.index  # of a sample still on its way here, or of no sample
+                self._early[answer.sequence] = answer.prediction  # of a sample still on its way here, or of no sample
                 _bound(self._early, MOST_WAITING)
 
-    def _count(self, sample: _Sample, expert: int) -> None:
-        self._paired = self._paired.add(agrees=sample.now == expert, agreed_before=sample.before == expert)
+    def _count(self, sample: _Sample, expert: Prediction) -> None:
+        self._paired = self._paired.add(agrees=agrees(sample.now, expert), agreed_before=agrees(sample.before, expert))
 
-    def _run(self, before: LoadedModel, inferred: Inferred) -> int | None:
+    def _run(self, before: LoadedModel, inferred: Inferred) -> Prediction | None:
         if before.card.labels != inferred.labels:
             return None  # their classes cannot be compared
         try:
-            return decode(before.engine.run(prepare(inferred.frame.pixels[None], before.card.input)))[0].index
+            outputs = before.engine.run(prepare(inferred.frame.pixels[None], before.card.input))
+            return task_of(before.card).decode(outputs)[0]
         except TerraceError as error:
             log.get("updater").warning(SHADOW_FAILED, release=before.card.release, reason=error.message)
             self._before = None
@@ -114,6 +115,6 @@ class Shadow:
         return is_new
 
 
-def _bound(memory: OrderedDict[int, _Sample] | OrderedDict[int, int] | OrderedDict[str, str], most: int) -> None:
+def _bound(memory: OrderedDict[int, _Sample] | OrderedDict[int, Prediction] | OrderedDict[str, str], most: int) -> None:
     while len(memory) > most:
         memory.popitem(last=False)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from edge.config import PictureSettings
-from edge.events import Inferred
+from edge.events import Inferred, sent_part
 from edge.handover import HandOver
 from edge.waiting import Key
 from shared import clock, log
@@ -18,6 +18,7 @@ from shared.deferral.policy import Action
 from shared.link.spool import NewCase
 from shared.release.card import Card
 from shared.vision import picture
+from shared.vision.crops import cut
 from shared.vision.quality import EncodeTimes, LinkLoad, choose
 from shared.wire.messages import Case, encode
 
@@ -130,12 +131,14 @@ def encoding(
 
 
 def make_case(inferred: Inferred, *, codec: str, quality: int) -> Case:
-    """Return the case of a frame, with its picture encoded.
+    """Return the case of a frame, with its picture encoded: of the uncertain part where there is one, else of the whole.
 
     Raises:
         InputError: the picture cannot be encoded.
     """
-    frame, decision = inferred.frame, inferred.decision
+    frame, decision, part = inferred.frame, inferred.decision, sent_part(inferred)
+    whole = frame.picture()
+    pixels, crop = (whole, None) if part is None else cut(whole, part)
     return Case(
         stream=frame.stream,
         frame=frame.number,
@@ -147,5 +150,6 @@ def make_case(inferred: Inferred, *, codec: str, quality: int) -> Case:
         threshold=decision.threshold,
         release=inferred.release,
         prediction=inferred.prediction,
-        picture=picture.encode(frame.picture(), codec=codec, quality=quality),
+        picture=picture.encode(pixels, codec=codec, quality=quality),
+        crop=crop,
     )

@@ -45,7 +45,7 @@ class Decoder:
     """
 
     def __init__(self, *, max_pixels: int) -> None:
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._child: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -84,7 +84,7 @@ class Decoder:
         request = encode(picture)
         if child.stdin is None or child.stdout is None:
             raise EOFError
-        child.stdin.write(_REQUEST.pack(len(request), self._max_pixels) + request)
+        child.stdin.write(_REQUEST.pack(len(request), self.max_pixels) + request)
         child.stdin.flush()
         deadline = clock.monotonic() + TIMEOUT_S
         is_decoded, height, width = _REPLY.unpack(_read(child.stdout, _REPLY.size, deadline))

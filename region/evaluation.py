@@ -22,6 +22,7 @@ from shared.errors import InputError
 from shared.release.card import Card
 from shared.vision import picture
 from shared.vision.preprocess import prepare, resize
+from shared.vision.tasks.task import is_classification
 
 BATCH = 32
 DEFAULT_SCORE = "margin"
@@ -29,7 +30,7 @@ DEFAULT_SCORE = "margin"
 
 def held_out(cases: Iterable[StoredCase], card: Card) -> HeldOut:
     """Return the answered cases that can be decoded, with the expert's answers as the truth; see `judged`."""
-    return judged(((case, case.answer.index) for case in cases if case.answer is not None), card)
+    return judged(((case, case.answer.index) for case in cases if case.answer is not None and is_classification(case.answer)), card)
 
 
 def judged(cases: Iterable[tuple[StoredCase, int]], card: Card) -> HeldOut:

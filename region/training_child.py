@@ -26,6 +26,7 @@ from shared.errors import FederationError, TerraceError
 from shared.learning import architectures, arrays, loop
 from shared.learning.samples import Augmentation, Frames, Samples
 from shared.vision import picture, preprocess
+from shared.vision.tasks.task import is_classification
 
 SMALLEST_PROBABILITY = 1e-7
 """An answer's probability is at least this before its logarithm is taken."""
@@ -102,8 +103,8 @@ def _decoded(chosen: list[StoredCase], wish: object) -> tuple[list[Frames], list
     side, classes = int(getattr(wish, "side", 0)), int(getattr(wish, "classes", 0))
     frames, answers = [], []
     for case in chosen:
-        if case.answer is None or len(case.answer.probabilities) != classes:
-            continue
+        if case.answer is None or len(case.answer.probabilities) != classes or not is_classification(case.answer):
+            continue  # regions train classifiers only
         try:
             pixels = picture.decode(case.case.picture)
         except TerraceError:

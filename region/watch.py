@@ -18,6 +18,7 @@ import msgspec
 from region.config import DriftSettings
 from shared.deferral.drift import DriftDetector, RecoveryDetector, slack_of
 from shared.errors import ConfigurationError
+from shared.vision.tasks.task import agrees
 from shared.wire.messages import Case, Prediction
 from shared.wire.reports import DriftState
 
@@ -164,6 +165,6 @@ def judge(device: str, case: Case, answer: Prediction) -> Judged:
         stream=case.stream,
         unit=case.unit,
         release=min(max(case.release, 0), LARGEST_RELEASE),  # what a device says fits the vault, whatever it says
-        agrees=case.prediction.index == answer.index,
+        agrees=agrees(case.prediction, answer),
         kept=math.isnan(case.threshold) or case.score >= case.threshold,
     )

@@ -24,6 +24,7 @@ from region.vault import Vault
 from region.watch import judge
 from shared import clock, log
 from shared.errors import EngineError, InputError, StorageError
+from shared.vision.crops import paste
 from shared.vision.frames import Pixels
 from shared.wire.messages import Answer, Kind, Message, Prediction
 
@@ -192,7 +193,8 @@ class ExpertWorker:
 
     def _decoded(self, job: Job) -> Pixels | None:
         try:
-            return self._decoder.decode(job.case.picture)
+            pixels, crop = self._decoder.decode(job.case.picture), job.case.crop
+            return pixels if crop is None else paste(pixels, crop, max_pixels=self._decoder.max_pixels)
         except InputError as error:
             self._refuse(job, str(error))
             return None

@@ -12,7 +12,7 @@ from shared.errors import EngineError, StorageError, TrustError
 from shared.release.card import Card, decode_card, sha256
 from shared.vision.frames import Pixels
 from shared.vision.preprocess import prepare
-from shared.vision.tasks import classification
+from shared.vision.tasks.task import task_of
 from shared.wire.messages import Prediction
 
 
@@ -23,11 +23,15 @@ class OnnxExpert:
         path: the model file.
         card: its card.
         threads: threads inside one operator.
+
+    Raises:
+        EngineError: this region does not know the card's task.
     """
 
     def __init__(self, path: Path, card: Card, *, threads: int) -> None:
         self._engine = OnnxEngine(path, threads=threads)
         self._card = card
+        self._task = task_of(card)
 
     @property
     def release(self) -> int:
@@ -43,22 +47,21 @@ class OnnxExpert:
         """Load the model and run it once on an empty picture, so that the first case does not wait; returns itself.
 
         Raises:
-            EngineError: it cannot be loaded, or does not answer with one logit per label.
+            EngineError: it cannot be loaded, or does not answer what its card says.
         """
         spec = self._card.input
         self._engine.load()
-        (prediction,) = self.answer([np.zeros((spec.height, spec.width, 3), np.uint8)])
-        if len(prediction.probabilities) != len(self._card.labels):
-            raise EngineError(
-                f"expert {self.release} answers {len(prediction.probabilities)} classes, its card names {len(self._card.labels)}.",
-                "The release is unusable; publish a correct one.",
-            )
+        outputs = self._engine.run(prepare(np.zeros((1, spec.height, spec.width, 3), np.uint8), spec))
+        try:
+            self._task.check(outputs.shape)
+        except EngineError as error:
+            raise EngineError(f"expert {self.release} does not fit its card: {error.message}", "Publish a correct release.") from error
         return self
 
     def answer(self, pictures: Sequence[Pixels]) -> list[Prediction]:
         """Answer one batch; see `Expert.answer`."""
         rows = [prepare(picture[None], self._card.input) for picture in pictures]
-        return classification.decode(self._engine.run(np.concatenate(rows)))
+        return self._task.decode(self._engine.run(np.concatenate(rows)))
 
     def close(self) -> None:
         """Give the session back."""

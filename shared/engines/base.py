@@ -23,7 +23,7 @@ class Engine(Protocol):
             batch: float32 NCHW, contiguous, any N of at least 1.
 
         Returns:
-            float32 logits, shape (N, classes).
+            float32, one answer per frame: shape (N, classes) of a classifier, (N, ...) as the card's task says (vision.tasks).
 
         Raises:
             EngineError: the model failed on this input.

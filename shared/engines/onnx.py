@@ -83,10 +83,10 @@ class OnnxEngine:
             logits: Batch = self._session.run(None, {self._input: batch})[0]
         except Exception as error:  # the runtime raises its own family of pybind classes
             raise EngineError(f"ONNX Runtime failed on a batch of {list(batch.shape)}: {_line(error)}") from error
-        if logits.ndim != 2 or len(logits) != len(batch):
-            raise EngineError(f"the model answered {list(logits.shape)} to a batch of {len(batch)}; it is no classifier.")
+        if logits.ndim < 2 or len(logits) != len(batch):
+            raise EngineError(f"the model answered {list(logits.shape)} to a batch of {len(batch)}: not one answer per frame.")
         if not math.isfinite(logits.sum()):  # one pass: any NaN or infinity shows in the sum
-            raise EngineError("the model answered with logits that are not finite.", "The release is unusable; fall back.")
+            raise EngineError("the model answered with numbers that are not finite.", "The release is unusable; fall back.")
         return logits
 
     def close(self) -> None:

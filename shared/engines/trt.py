@@ -87,7 +87,7 @@ class TensorRtEngine:
         parts = [self._run_part(np.ascontiguousarray(batch[at : at + self._largest])) for at in range(0, len(batch), self._largest)]
         logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if not np.isfinite(logits).all():
-            raise EngineError("the model answered with logits that are not finite.", "The release is unusable; fall back.")
+            raise EngineError("the model answered with numbers that are not finite.", "The release is unusable; fall back.")
         return logits
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from edge.spooling import CaseWriter
 from shared import clock
 from shared.errors import StorageError
 from shared.link.spool import NewCase, Spool
+from shared.vision.boxes import Detections
 from shared.wire.messages import Case, decode
 from tests.unit.edge_parts import colour
 
@@ -42,7 +43,7 @@ class Device:
         self.offer_fails = False
         self.newest, self.models, self.hand_over = NewestFrames(), ModelSlot(), HandOver(8)
         self.output = EventFile(self.file)
-        self.settler = Settler(self.output)
+        self.settler = Settler(self.output, joined=self._joined)
         self.spool = spool
         self.writer = CaseWriter(
             frames=self.hand_over,
@@ -66,6 +67,9 @@ class Device:
         )
         self.pipeline = Pipeline(frames=self.newest, models=self.models, inference=self.inference)
         self.parts: list[Any] = [self.output, self.settler, self.writer, self.pipeline]
+
+    def _joined(self, stream: str, frame: int, said: Detections) -> None:
+        self.inference.joined(stream, frame, said)
 
     def _offer(self, cases: Sequence[NewCase]) -> tuple[int | None, ...]:
         if self.offer_fails:

@@ -32,7 +32,7 @@ def pack_boxes(found: Detections, *, width: float, height: float, tracks: Classe
         height: of that picture, pixels.
         tracks: the number of each object in its stream, if it has one.
     """
-    shares = found.boxes / np.array([width, height, width, height], np.float32)
+    shares = np.asarray(found.boxes / np.array([width, height, width, height], np.float32), np.float32)
     return Boxes(
         places=_column(shares * FULL).tobytes(),
         scores=_column(found.scores * FULL).tobytes(),

@@ -58,6 +58,11 @@ def task_of(card: Card) -> Task:
     raise EngineError(f"there is no task {card.task!r}.", f"This agent knows {', '.join(TASKS)}; update it, or use another release.")
 
 
+def is_classification(prediction: Prediction) -> bool:
+    """Tell whether a prediction is a class of the whole frame and nothing more."""
+    return prediction.boxes is None and prediction.mask is None
+
+
 def agrees(one: Prediction, other: Prediction) -> bool:
     """Tell whether two predictions of one frame say the same: the class, the same objects, or nearly the same areas.
 
