@@ -18,11 +18,11 @@ from region.tally import Classes, HeldOut, Values
 from shared.deferral.scores import SCORES
 from shared.engines.base import Engine
 from shared.engines.onnx import OnnxEngine
-from shared.errors import InputError
+from shared.errors import EngineError, InputError
 from shared.release.card import Card
 from shared.vision import picture
 from shared.vision.preprocess import prepare, resize
-from shared.vision.tasks.task import is_classification
+from shared.vision.tasks.task import CLASSIFICATION, is_classification
 
 BATCH = 32
 DEFAULT_SCORE = "margin"
@@ -73,6 +73,8 @@ def run(path: Path, card: Card, cases: HeldOut, *, threads: int) -> tuple[Classe
     Raises:
         EngineError: the model cannot be loaded or run.
     """
+    if card.task != CLASSIFICATION:
+        raise EngineError(f"a region judges no model for {card.task}.", "Judge it where it was trained; regions run it all the same.")
     engine: Engine = OnnxEngine(path, threads=threads).load()
     try:
         parts = [engine.run(prepare(cases.frames[start : start + BATCH], card.input)) for start in range(0, len(cases.truth), BATCH)]

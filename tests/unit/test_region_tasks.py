@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from region.cases import StoredCase
 from region.experts.onnx import OnnxExpert
 from region.watch import judge
 from shared.release.card import decode_card
@@ -18,13 +19,19 @@ from tests.unit import seeing_models
 from tests.unit.region_parts import Device, Hall, a_case, answers, deliver, opened, receipted
 from tests.waiting import until
 
-SAID = Prediction(index=0, probabilities=(0.9, 0.4), boxes=Boxes(places=bytes(8), scores=b"\xff\xff", classes=bytes(2), tracks=bytes(4)))
+SAID = Prediction(
+    index=0, probabilities=(0.9, 0.4), boxes=Boxes(places=bytes(4) + b"\xff" * 4, scores=b"\xff\xff", classes=bytes(2), tracks=bytes(4))
+)
 RED = np.full((8, 8, 3), (250, 0, 0), np.uint8)
 
 
 def sent(sequence: int, pixels: np.ndarray, crop: Crop | None = None) -> Case:
     case = a_case(sequence, picture=encode_picture(pixels, codec="png"))
     return msgspec.structs.replace(case, prediction=SAID, crop=crop)
+
+
+def stored(hall: Hall) -> dict[int, StoredCase]:
+    return {case.sequence: case for split in ("train", "unused") for case in hall.vault.cases(split=split)}  # type: ignore[arg-type]
 
 
 def test_objects_and_parts_are_stored_and_answered(hall: Hall, device: Device, tmp_path: Path) -> None:
@@ -40,9 +47,9 @@ def test_objects_and_parts_are_stored_and_answered(hall: Hall, device: Device, t
     assert found[1].scores.tolist() == pytest.approx([0.98], abs=0.01)
     assert found[2].scores.tolist() == pytest.approx([(250 + 114) / 2 / 255], abs=0.01)  # half of it is the grey around the part
     until(lambda: hall.figures.dropped["picture"] == 1)
-    stored = {case.sequence: case for case in hall.vault.cases()}
-    assert stored[2].case.crop == half
-    assert stored[2].case.prediction == SAID
+    until(lambda: len(stored(hall)) == 2)
+    assert stored(hall)[2].case.crop == half
+    assert stored(hall)[2].case.prediction == SAID
 
 
 def test_a_prediction_that_cannot_be_read_agrees_with_nothing() -> None:
