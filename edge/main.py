@@ -34,8 +34,10 @@ from edge.report import Reporter
 from edge.settling import Settler
 from edge.shadow import Shadow
 from edge.slots import Slots
+from edge.sources.group import StreamGroup
 from edge.sources.make import make_source
 from edge.sources.stream import StreamThread, Wishes
+from edge.sources.turns import Turns
 from edge.spooling import CaseWriter
 from edge.swap import Service
 from edge.updater import Updater, UpdaterSettings
@@ -251,7 +253,7 @@ class Agent:
             self._pipeline,
             StatusServer(self._settings.state / "status.sock", self._reporter.status),
             *([MetricsPort(self._settings.metrics.port, self._reporter.status)] if self._settings.metrics.port else []),
-            *self._streams,
+            StreamGroup(self._streams),
         ]
 
     def _make_uplink(self, identity: Identity) -> Uplink:
@@ -327,16 +329,17 @@ class Agent:
         return Service(frames=served.frames, failures=served.failures, deferred=served.deferred)
 
     def _make_streams(self) -> list[StreamThread]:
-        numbers = FrameNumbers(self._settings.state / "frames.json")
+        numbers, turns = FrameNumbers(self._settings.state / "frames.json"), Turns(os.cpu_count() or 1)
         return [
             StreamThread(
                 name=stream.name,
-                source=make_source(stream),
+                source=make_source(stream, turns),
                 wishes=Wishes(fps=stream.fps, loop=stream.loop),
                 numbers=numbers,
                 put=self._frames.put,
                 gate=self._make_gate(stream),
                 size=self._models.input_size,
+                turns=turns,
             )
             for stream in self._settings.streams
         ]

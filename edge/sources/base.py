@@ -7,6 +7,7 @@ size that is wanted. What is converted already (a picture from a folder) is a `D
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,8 @@ from shared.vision.frames import Pixels
 
 LIVE = 0
 """The length of a source that has no end and no places: a camera."""
+ALWAYS: AbstractContextManager[None] = nullcontext()
+"""Turns that nobody has to wait for."""
 Size = tuple[int, int]
 """Height and width in pixels."""
 Luma = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]

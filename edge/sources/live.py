@@ -11,6 +11,7 @@ Rules, in order:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import av
@@ -18,7 +19,7 @@ import msgspec
 
 from edge.sources.address import Address
 from edge.sources.area import Area
-from edge.sources.base import LIVE, Shot
+from edge.sources.base import ALWAYS, LIVE, Shot
 from edge.sources.decoded import Developer
 from edge.sources.pace import Lag
 from shared import clock
@@ -81,12 +82,16 @@ class LiveSource:
         dial: what to open.
         area: the part that is looked at; None for all.
         read_s: seconds a read may take.
+        turns: entered for each packet that is decoded.
     """
 
-    def __init__(self, dial: Dial, *, area: Area | None = None, read_s: float = READ_S) -> None:
+    def __init__(
+        self, dial: Dial, *, area: Area | None = None, read_s: float = READ_S, turns: AbstractContextManager[None] = ALWAYS
+    ) -> None:
         self._dial = dial
         self._developer = Developer(area)
         self._read_s = read_s
+        self._turns = turns
         self._container: Any = None
         self._stream: Any = None
         self.lag = Lag()
@@ -139,13 +144,17 @@ class LiveSource:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                yield [] if self._is_left_out(packet) else packet.decode()
+                yield [] if self._is_left_out(packet) else self._decode(packet)
             except av.InvalidDataError:
                 yield []
             except av.EOFError:
                 return
             except (av.FFmpegError, OSError) as error:
                 raise self._failed("does not answer", error) from None
+
+    def _decode(self, packet: Any) -> list[Any]:
+        with self._turns:
+            return list(packet.decode())
 
     def _is_left_out(self, packet: Any) -> bool:
         stamp = packet.pts if packet.pts is not None else packet.dts

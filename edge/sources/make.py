@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from edge.config import StreamSettings
 from edge.sources.address import address
 from edge.sources.area import Area
-from edge.sources.base import Source
+from edge.sources.base import ALWAYS, Source
 from edge.sources.folder import FolderSource
 from edge.sources.gstreamer import GstreamerSource
 from edge.sources.live import LiveSource, camera, rtsp
@@ -19,23 +20,27 @@ OTHERS = 0o077
 LARGEST_CREDENTIALS_BYTES = 4096
 
 
-def make_source(stream: StreamSettings) -> Source:
+def make_source(stream: StreamSettings, turns: AbstractContextManager[None] = ALWAYS) -> Source:
     """Return the source a stream's settings name.
+
+    Args:
+        stream: the settings.
+        turns: what decoders enter for each packet.
 
     Raises:
         ConfigurationError: a key its kind needs is missing, the address holds a password, or the credentials cannot be used.
     """
     area = _area(stream)
     if stream.kind == "rtsp":
-        return LiveSource(rtsp(address(stream.url, _credentials(stream))), area=area)
+        return LiveSource(rtsp(address(stream.url, _credentials(stream))), area=area, turns=turns)
     if stream.kind == "gstreamer":
         return GstreamerSource(stream.pipeline, area=area)
     if stream.path is None:
         raise ConfigurationError(f"the stream {stream.name} has no path.", f"A stream of kind {stream.kind} needs `path`.")
     if stream.kind == "camera":
-        return LiveSource(camera(str(stream.path), fps=stream.fps), area=area)
+        return LiveSource(camera(str(stream.path), fps=stream.fps), area=area, turns=turns)
     if stream.kind == "video":
-        return VideoSource(stream.path, stream.units_file, area)
+        return VideoSource(stream.path, stream.units_file, area, turns=turns)
     return ReplaySource(stream.path) if stream.kind == "replay" else FolderSource(stream.path)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import av
 import numpy as np
 
 from edge.sources.area import Area
-from edge.sources.base import Shot
+from edge.sources.base import ALWAYS, Shot
 from edge.sources.decoded import Developer
 from shared.errors import InputError
 
@@ -31,10 +32,14 @@ class VideoSource:
         path: the video file.
         units_file: an `.npz` with `units`, the unit of each frame by place; None when units are unknown.
         area: the part that is looked at; None for all.
+        turns: entered for each packet that is decoded.
     """
 
-    def __init__(self, path: Path, units_file: Path | None = None, area: Area | None = None) -> None:
+    def __init__(
+        self, path: Path, units_file: Path | None = None, area: Area | None = None, *, turns: AbstractContextManager[None] = ALWAYS
+    ) -> None:
         self._path = path
+        self._turns = turns
         self._developer = Developer(area)
         self._units_file = units_file
         self._units: list[str] = []
@@ -64,7 +69,7 @@ class VideoSource:
         container, stream = self._container()
         last = -1
         with container:
-            for frame in _decoded(container, stream):
+            for frame in _decoded(container, stream, self._turns):
                 last = self._place(frame, stream, last)
                 if frame.is_corrupt or not first <= last < self._length:
                     continue
@@ -93,7 +98,7 @@ class VideoSource:
         return container, stream
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+def _decoded(container: Any, stream: Any, turns: AbstractContextManager[None]) -> Iterator[Any]:
     """Decode packet by packet, so that one that fails costs its own frames only."""
     packets = container.demux(stream)
     while True:
@@ -101,7 +106,8 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             packet = next(packets, None)
             if packet is None:
                 return
-            frames = packet.decode()
+            with turns:
+                frames = packet.decode()
         except av.InvalidDataError:
             continue
         except av.EOFError:

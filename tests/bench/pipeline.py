@@ -41,6 +41,7 @@ from edge.sources.base import Source
 from edge.sources.decoded import SCALING
 from edge.sources.live import LiveSource, rtsp
 from edge.sources.stream import StreamThread, Wishes
+from edge.sources.turns import Turns
 from edge.sources.video import VideoSource
 from shared import clock
 from shared.engines.onnx import OnnxEngine
@@ -69,11 +70,13 @@ def run(*, full: bool) -> Result:
         rows = [_paired(path, model, folder, chunks=50 if full else 15) for path in videos]
         span_s = 20.0 if full else 8.0
         small = videos[0]
-        plain = _streams(model, folder / "plain", lambda: VideoSource(small), count=8, span_s=span_s)
-        gated = _streams(model, folder / "gated", lambda: VideoSource(small), count=8, span_s=span_s, gated=True)
+        plain = _streams(model, folder / "plain", lambda turns: VideoSource(small, turns=turns), count=8, span_s=span_s)
+        gated = _streams(model, folder / "gated", lambda turns: VideoSource(small, turns=turns), count=8, span_s=span_s, gated=True)
         wire = _rtsp(model, folder / "rtsp", small, count=4, span_s=span_s)
         carried = plain["streams_per_core"] * len(os.sched_getaffinity(0))
-        over = _streams(model, folder / "over", lambda: VideoSource(small), count=min(240, int(2 * carried)), span_s=span_s)
+        over = _streams(
+            model, folder / "over", lambda turns: VideoSource(small, turns=turns), count=min(240, int(2 * carried)), span_s=span_s
+        )
         speedup = _int8_speedup(folder)
     figures = {
         "overhead_share": statistics.mean(float(row["overhead_share"]) for row in rows),
@@ -198,21 +201,22 @@ def _layered(path: Path, model: LoadedModel, inference: Inference) -> Loop:
 
 
 def _streams(
-    model: LoadedModel, folder: Path, source: Callable[[], Source], *, count: int, span_s: float, gated: bool = False
+    model: LoadedModel, folder: Path, source: Callable[[Turns], Source], *, count: int, span_s: float, gated: bool = False
 ) -> dict[str, float]:
     """Run streams at 10 frames a second for a span and return what a frame cost."""
     names = [f"s{place}" for place in range(count)]
     site = Site(folder, names)
-    numbers = FrameNumbers(folder / "numbers.json")
+    numbers, turns = FrameNumbers(folder / "numbers.json"), Turns(len(os.sched_getaffinity(0)))
     threads = [
         StreamThread(
             name=name,
-            source=source(),
+            source=source(turns),
             wishes=Wishes(fps=FPS),
             numbers=numbers,
             put=site.frames.put,
             gate=MotionGate(share=GATE_SHARE, is_audit=lambda number: number % 50 == 0) if gated else None,
             size=site.models.input_size,
+            turns=turns,
         )
         for name in names
     ]
@@ -260,7 +264,7 @@ def _rtsp(model: LoadedModel, folder: Path, video: Path, *, count: int, span_s: 
         assert cameras.stdout is not None
         urls = iter([cameras.stdout.readline().strip() for _ in range(count)])
         try:
-            return _streams(model, folder, lambda: LiveSource(rtsp(address(next(urls)))), count=count, span_s=span_s)
+            return _streams(model, folder, lambda turns: LiveSource(rtsp(address(next(urls))), turns=turns), count=count, span_s=span_s)
         finally:
             cameras.terminate()
 

@@ -1,6 +1,7 @@
 """Sources yield pictures in place, number every frame for ever, and fail alone."""
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from edge.numbers import BLOCK, FrameNumbers
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
 from edge.sources.stream import StreamThread, Wishes
+from edge.sources.turns import Turns
 from edge.sources.video import VideoSource
 from shared.errors import InputError, StorageError
 from shared.vision.frames import Frame
@@ -221,6 +223,28 @@ def test_a_source_without_one_usable_frame_is_a_failure_not_a_busy_loop(tmp_path
     stream.thread.stop()
     assert "no usable frame" in stream.thread.state.reason
     assert stream.thread.state.failures == 1
+
+
+def test_no_more_decoders_run_at_a_time_than_there_are_places() -> None:
+    turns, inside, most = Turns(2), [0], [0]
+    lock = threading.Lock()
+
+    def decode() -> None:
+        for _ in range(20):
+            with turns:
+                with lock:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                threading.Event().wait(0.0005)
+                with lock:
+                    inside[0] -= 1
+
+    threads = [threading.Thread(target=decode) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert most == [2]
 
 
 def test_the_newest_frame_of_each_stream_wins_and_drops_are_counted() -> None:
