@@ -83,14 +83,15 @@ class DecodedLook:
         return _plane(frame, 0)
 
     def pixels(self, wanted: Size | None) -> Pixels:
-        """Convert, by rule 1 or 2; the first may be done on any thread. See `Look.pixels`.
+        """Convert, by rule 1 on any thread, by rule 2 on the stream's. See `Look.pixels`.
 
         Raises:
             InputError: the frame cannot be converted.
         """
         try:
             if wanted is None or wanted == self.size:
-                return np.asarray(self._frame.to_ndarray(format="rgb24"))
+                # a converter of its own: several threads may want the whole picture at once, and one converter serves one at a time
+                return np.asarray(VideoReformatter().reformat(self._frame, format="rgb24", threads=1).to_ndarray())
             return self._scaled(*wanted)
         except (av.FFmpegError, ValueError) as error:
             raise InputError(f"a frame of {self._frame.width}x{self._frame.height} cannot be converted: {error}.") from error
