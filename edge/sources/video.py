@@ -67,23 +67,17 @@ class VideoSource:
     def shots(self, first: int) -> Iterator[Shot]:
         """Yield one pass; see `Source.shots`."""
         container, stream = self._container()
-        last = -1
+        last, start = -1, stream.start_time or 0
+        places_per_tick = float(stream.time_base * stream.average_rate) if self._rate and stream.time_base else 0.0
         with container:
             for frame in _decoded(container, stream, self._turns):
-                last = self._place(frame, stream, last)
+                last = _place(frame.pts, last, start=start, places_per_tick=places_per_tick)
                 if frame.is_corrupt or not first <= last < self._length:
                     continue
                 yield Shot(index=last, look=self._developer.look(frame), unit=self._units[last] if last < len(self._units) else "")
 
     def close(self) -> None:
         """Each pass closes its own container; see `Source.close`."""
-
-    def _place(self, frame: Any, stream: Any, last: int) -> int:
-        """Return the frame's place: by its time stamp where that leads on, else the next one."""
-        if frame.pts is None or not self._rate or stream.time_base is None:
-            return last + 1
-        since = float((frame.pts - (stream.start_time or 0)) * stream.time_base)
-        return max(last + 1, round(since * self._rate))
 
     def _container(self) -> tuple[Any, Any]:
         try:
@@ -96,6 +90,13 @@ class VideoSource:
         stream = container.streams.video[0]
         stream.thread_count = 1
         return container, stream
+
+
+def _place(pts: int | None, last: int, *, start: int, places_per_tick: float) -> int:
+    """Return a frame's place: by its time stamp where that leads on, else the next one."""
+    if pts is None or not places_per_tick:
+        return last + 1
+    return max(last + 1, round((pts - start) * places_per_tick))
 
 
 def _decoded(container: Any, stream: Any, turns: AbstractContextManager[None]) -> Iterator[Any]:

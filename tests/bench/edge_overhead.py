@@ -80,7 +80,7 @@ def _paired(folder: Path, frames: list[Pixels]) -> tuple[list[float], list[float
         began = time.thread_time_ns()
         batch = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
         before = time.thread_time_ns()
-        logits = session.run(None, {"input": batch})[0]
+        logits = session.run(None, {"pictures": batch})[0]
         inner.append((time.thread_time_ns() - before) / 1e3)
         int(logits.argmax())
         raw.append((time.thread_time_ns() - began) / 1e3)
@@ -130,7 +130,7 @@ def _decoded(folder: Path, rounds: int) -> tuple[list[float], list[Pixels]]:
 
 def _write_release(folder: Path) -> None:
     """Write a network of the student's shape with random weights: the arithmetic is what is timed."""
-    rng, nodes, weights, name, channels = np.random.default_rng(1), [], [], "input", 3
+    rng, nodes, weights, name, channels = np.random.default_rng(1), [], [], "pictures", 3
     for layer, (width, stride) in enumerate(zip(WIDTHS, STRIDES, strict=True)):
         kernel = rng.normal(0, (2 / (9 * channels)) ** 0.5, (width, channels, 3, 3)).astype(np.float32)
         weights.append(numpy_helper.from_array(kernel, f"w{layer}"))
@@ -144,7 +144,7 @@ def _write_release(folder: Path) -> None:
         helper.make_node("MatMul", ["flat", "head"], ["logits"]),
     ]
     shape = ["n", 3, SIZE, SIZE]
-    entry, leave = (helper.make_tensor_value_info(*one) for one in (("input", TensorProto.FLOAT, shape), ("logits", 1, ["n", CLASSES])))
+    entry, leave = (helper.make_tensor_value_info(*one) for one in (("pictures", TensorProto.FLOAT, shape), ("logits", 1, ["n", CLASSES])))
     graph = helper.make_graph(nodes, "student", [entry], [leave], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "model.onnx")
