@@ -35,10 +35,7 @@ def check(model: bytes) -> None:
     Raises:
         TrustError: not ONNX, a foreign operator or domain, external data, functions or sub-graphs of its own, or too new an IR.
     """
-    try:
-        graph = onnx.load_model_from_string(model)
-    except (DecodeError, ValueError) as error:
-        raise TrustError(f"the model is not an ONNX file: {error}.") from None
+    graph = parsed(model)
     if graph.ir_version > HIGHEST_IR:
         raise TrustError(f"the model has IR version {graph.ir_version}; the fleet reads up to {HIGHEST_IR}.")
     if graph.functions:
@@ -48,6 +45,18 @@ def check(model: bytes) -> None:
         raise TrustError(f"the model uses operators that are not allowed: {', '.join(foreign)[:200]}.")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(graph.graph)):
         raise TrustError("the model keeps data outside its file.")
+
+
+def parsed(model: bytes) -> onnx.ModelProto:
+    """Return a model file as a graph, not yet believed.
+
+    Raises:
+        TrustError: not ONNX.
+    """
+    try:
+        return onnx.load_model_from_string(model)
+    except (DecodeError, ValueError) as error:
+        raise TrustError(f"the model is not an ONNX file: {error}.") from None
 
 
 def _is_allowed(node: onnx.NodeProto) -> bool:

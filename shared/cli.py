@@ -25,6 +25,7 @@ SUMMARIES = {
     "cloud": ("cloud", "Serve the cloud: rounds, foundry, releases, fleet."),
     "provision": ("provision", "Issue certificates and prepare machines."),
     "demo": ("all", "Run the whole system on this machine, as a story in five acts."),
+    "model": ("cloud", "Import a model of your own, look at models and compare them."),
     "models": ("cloud", "Build the expert and the first student for a data set."),
     "hw": ("edge", "List and check hardware profiles."),
     "link": ("edge", "Look at a device's link to its region, and find out what is wrong with it."),

@@ -1,4 +1,4 @@
-"""From a torch model to ONNX: batch norm folded into the convolutions, any batch size, an IR that old runtimes read.
+"""From a torch model to ONNX: batch norm folded into the convolutions, any batch size, in the form of every file (see form).
 
 The TorchScript exporter (`dynamo=False`) is used because the other one needs packages more and writes a later IR.
 """
@@ -9,14 +9,10 @@ import copy
 import io
 import warnings
 
-import onnx
 import torch
 from torch import nn
 
-OPSET = 17
-HIGHEST_IR = 8
-"""ONNX Runtime 1.14 of early 2023 and everything later reads IR 8."""
-INPUT, OUTPUT = "pictures", "logits"
+from cloud.foundry.form import INPUT, OPSET, OUTPUT, normalised
 
 
 def to_onnx(model: nn.Module, *, side: int) -> bytes:
@@ -41,21 +37,3 @@ def to_onnx(model: nn.Module, *, side: int) -> bytes:
             dynamo=False,
         )
     return normalised(buffer.getvalue())
-
-
-def normalised(data: bytes) -> bytes:
-    """Return a model without the traces of how it was made (producer, notes, unused operator sets) and with an IR of at most 8."""
-    model = onnx.load_model_from_string(data)
-    model.ir_version = min(model.ir_version, HIGHEST_IR)
-    model.producer_name, model.producer_version, model.doc_string = "terrace", "", ""
-    del model.metadata_props[:]
-    used = {node.domain for node in model.graph.node}
-    kept = [one for one in model.opset_import if one.domain in {"", *used}]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
-    for node in model.graph.node:
-        node.doc_string = ""
-        if hasattr(node, "metadata_props"):
-            del node.metadata_props[:]
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))

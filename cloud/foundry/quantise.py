@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from cloud.foundry.export import INPUT, normalised
-from shared.errors import InputError
+from cloud.foundry.form import INPUT, normalised
+from shared.errors import EngineError, InputError
 from shared.learning.samples import Frames
 from shared.release.card import InputSpec
 from shared.vision.preprocess import prepare
@@ -41,13 +42,15 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
         return next(self._batches, None)
 
 
-def quantise(model: bytes, frames: Frames, spec: InputSpec) -> bytes:
+def quantise(model: bytes, frames: Frames, spec: InputSpec, *, averaged: bool = False, symmetric: bool = False) -> bytes:
     """Return the INT8 form of an FP32 model.
 
     Args:
-        model: ONNX bytes from `export.to_onnx`.
+        model: ONNX bytes in the form of `form.normalised`.
         frames: calibration pictures, uint8 (N, H, W, 3), like those the device will see.
         spec: the model's input.
+        averaged: take the mean of the batches' ranges, not the widest: rare outliers then cost the rest less.
+        symmetric: signed activations around zero with eight-bit weights (S8S8), as TensorRT wants them; slower on x86.
 
     Raises:
         InputError: too few calibration pictures.
@@ -66,12 +69,30 @@ def quantise(model: bytes, frames: Frames, spec: InputSpec) -> bytes:
                 str(target),
                 _Reader(frames, spec),
                 quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QUInt8,
+                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=True,
-                reduce_range=True,
+                reduce_range=not symmetric,
                 calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"CalibMovingAverage": averaged, "ActivationSymmetric": symmetric},
             )
         finally:
             logging.root.setLevel(level)
+        return normalised(target.read_bytes())
+
+
+def folded(model: bytes) -> bytes:
+    """Return a model with its constants worked out and batch norms folded into convolutions, by ONNX Runtime's basic rewriting.
+
+    Raises:
+        EngineError: ONNX Runtime cannot read the graph.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "given.onnx", Path(folder) / "folded.onnx"
+        source.write_bytes(model)
+        try:
+            quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+        except Exception as error:  # the runtime raises its own family of pybind classes
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise EngineError(f"ONNX Runtime cannot read the graph: {lines[0][:200]}", "Export the model again.") from error
         return normalised(target.read_bytes())

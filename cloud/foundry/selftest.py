@@ -26,10 +26,14 @@ def self_test(frames: Frames, labels: Labels, logits: Logits) -> SelfTest:
         logits: what the model gives on all of them, float32 (N, C).
     """
     picked = chosen(labels, logits)
-    inputs, wanted = frames[picked], logits[picked]
+    return packed(frames[picked], logits[picked])
+
+
+def packed(inputs: Frames, wanted: Logits) -> SelfTest:
+    """Return a self-test of these pictures, uint8 (N, H, W, 3), and what the model gives on them, float32 (N, C)."""
     tolerance = float(wanted.max() - wanted.min()) * TOLERANCE_SHARE
     return SelfTest(
-        shape=(len(picked), *inputs.shape[1:]),
+        shape=(len(inputs), *inputs.shape[1:]),
         inputs=pack_inputs(inputs),
         logits=tuple(tuple(float(value) for value in row) for row in wanted),
         tolerance=tolerance,

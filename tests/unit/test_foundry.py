@@ -20,7 +20,8 @@ from cloud.foundry import build, calibrate, gates, measure, predictions
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.cli import app
 from cloud.foundry.distil import distil, student_model, with_expert
-from cloud.foundry.export import HIGHEST_IR, OPSET, to_onnx
+from cloud.foundry.export import to_onnx
+from cloud.foundry.form import HIGHEST_IR, OPSET
 from cloud.foundry.pictures import input_spec, load
 from cloud.foundry.plans import LINE, Phase, Plan, shortened
 from cloud.foundry.quantise import quantise

@@ -1,0 +1,86 @@
+"""Opens an ONNX file that somebody brings along: weights beside it are taken in, functions written out, old operators renewed.
+
+Rules, in order:
+1. Weights in files beside the model (external data) become part of it; their paths may not lead out of its folder.
+2. Functions that an exporter left in the file are written out, since devices refuse files with functions.
+3. Operators older than OLDEST_OPSET (no quantisation by channel) or newer than NEWEST_OPSET (not in the oldest runtime of a fleet) are
+   converted to form.OPSET.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
+from onnx import inliner, version_converter
+
+from cloud.foundry.form import OPSET
+from cloud.ownmodel.anatomy import opset
+from shared.engines.admission import LARGEST_MODEL_BYTES
+from shared.errors import EngineError, InputError
+
+OLDEST_OPSET = 13
+NEWEST_OPSET = 18
+EXPORT_AGAIN = f"Export it again with opset {OPSET} (torch.onnx.export(..., opset_version={OPSET}))."
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Read a model as it is, weights and all (rules 1 and 2).
+
+    Raises:
+        InputError: no such file, larger than a device takes, or weights that are missing beside it.
+        EngineError: the file is no ONNX model.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"the model {path} cannot be read: {error.strerror}.", "Give the path of an .onnx file.") from error
+    if size > LARGEST_MODEL_BYTES:
+        raise InputError(f"the model {path} has {size} bytes, a device takes {LARGEST_MODEL_BYTES}.", "Export a smaller one.")
+    try:
+        model = onnx.load(str(path))
+    except (DecodeError, ValueError) as error:
+        raise EngineError(f"{path} is no ONNX model: {_line(error)}.", "Give a file that an exporter wrote.") from error
+    except (OSError, onnx.checker.ValidationError) as error:
+        raise InputError(f"the weights of {path} cannot be read: {_line(error)}.", "Keep the files of its weights beside it.") from error
+    if not model.graph.node:
+        raise EngineError(f"{path} is no ONNX model: its graph is empty.", "Check that it was copied completely.")
+    return inliner.inline_local_functions(model) if model.functions else model
+
+
+def parts(path: Path) -> list[Path]:
+    """Return the file and those of its weights that lie beside it.
+
+    Raises:
+        InputError: it cannot be read.
+        EngineError: it is no ONNX model.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise EngineError(f"{path} is no ONNX model: {_line(error)}.", "Give a file that an exporter wrote.") from error
+    except OSError as error:
+        raise InputError(f"the model {path} cannot be read: {error.strerror}.", "Give the path of an .onnx file.") from error
+    beside = {entry.value for one in model.graph.initializer for entry in one.external_data if entry.key == "location"}
+    return [path, *sorted(found for name in beside if (found := path.parent / Path(name).name).is_file())]
+
+
+def renewed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with operators of a version that the fleet's runtimes and the quantiser know (rule 3).
+
+    Raises:
+        EngineError: it cannot be converted.
+    """
+    if OLDEST_OPSET <= opset(model) <= NEWEST_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:  # the converter raises RuntimeError, ValueError and its own
+        message = f"the model uses operators of version {opset(model)}, which cannot be turned into version {OPSET}: {_line(error)}."
+        raise EngineError(message, EXPORT_AGAIN) from error
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,157 @@
+"""One model of an import, the student or the expert: its file in the devices' form, its normalisation, its answers to the user's pictures.
+
+Every step is kept by content hash (foundry.workbench), so that an import that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from cloud.foundry import predictions
+from cloud.foundry.workbench import Say, Workbench, digest
+from cloud.ownmodel import album, fitting, judgement, modelfile
+from cloud.ownmodel.album import Album
+from cloud.ownmodel.normalisation import AUTO, KNOWN, named
+from cloud.ownmodel.shares import Indices
+from cloud.ownmodel.surgery import Wanted
+from shared.errors import InputError
+from shared.learning.samples import Frames, Logits
+from shared.release.card import InputSpec
+
+MOST_TRIED = 200
+CHUNK = 64
+EVERY = 200
+
+
+class Brought(msgspec.Struct, frozen=True, kw_only=True):
+    """A model in the devices' form: file, input, the pictures in its size, and how often it was right with each normalisation tried."""
+
+    file: Path
+    fitted: fitting.Fitted
+    spec: InputSpec
+    normalisation: str
+    tried: dict[str, float]
+    frames: Frames
+
+
+def brought(bench: Workbench, path: Path, wanted: Wanted, pictures: Album, ranges: Indices, normalise: str) -> Brought:
+    """Bring a model into the devices' form.
+
+    Args:
+        bench: where finished steps are kept.
+        path: the user's file.
+        wanted: what the user says of the graph.
+        pictures: the user's.
+        ranges: the pictures on which a normalisation may be chosen.
+        normalise: a normalisation, or AUTO to try those that are known.
+
+    Raises:
+        InputError: the file or a picture cannot be read, or a normalisation has to be said.
+        EngineError: the graph is of a kind that devices cannot run.
+    """
+    if normalise != AUTO:
+        named(normalise)
+    key = digest(*modelfile.parts(path)) + msgspec.json.encode(wanted)
+
+    def make(folder: Path) -> None:
+        bench.say(f"reading {path.name}")
+        done = fitting.fit(path, wanted, folder / "model.onnx")
+        (folder / "fitted.json").write_bytes(msgspec.json.encode(done))
+
+    folder = bench.step("model", key, make)
+    fitted = msgspec.json.decode((folder / "fitted.json").read_bytes(), type=fitting.Fitted)
+    _check_scores(fitted.scores, pictures.names, path)
+    frames = resized(bench, pictures, width=fitted.width, height=fitted.height)
+    name, shares = normalise, {}
+    if normalise == AUTO:
+        name, shares = _chosen(folder / "model.onnx", fitted, pictures, frames, ranges)
+    return Brought(
+        file=folder / "model.onnx",
+        fitted=fitted,
+        spec=spec_of(fitted, name),
+        normalisation=name,
+        tried=shares,
+        frames=frames,
+    )
+
+
+def resized(bench: Workbench, pictures: Album, *, width: int, height: int) -> Frames:
+    """Return the pictures in a network's size, uint8 (N, height, width, 3), from the disk as they are looked at."""
+
+    def make(folder: Path) -> None:
+        say = counting(bench.say, f"pictures in {width}x{height}", len(pictures.files))
+        album.pixels(pictures.files, width=width, height=height, done=say, out=folder / "frames.npy")
+
+    folder = bench.step("pictures", pictures.key() + f"{width}x{height}".encode(), make)
+    frames: Frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+    return frames
+
+
+def answers(bench: Workbench, file: Path, spec: InputSpec, frames: Frames, key: bytes) -> Logits:
+    """Return a model's logits float32 (N, C) on all pictures, kept by content hash.
+
+    Args:
+        bench: where they are kept.
+        file: the model.
+        spec: its input.
+        frames: uint8 (N, H, W, 3).
+        key: what the pictures depend on.
+    """
+
+    def make(folder: Path) -> None:
+        say = counting(bench.say, f"answers of {file.stem}", len(frames))
+        parts = []
+        for start in range(0, len(frames), CHUNK):
+            parts.append(predictions.logits(file, np.asarray(frames[start : start + CHUNK]), spec))
+            say(min(start + CHUNK, len(frames)))
+        np.save(folder / "logits.npy", np.concatenate(parts))
+
+    folder = bench.step("answers", key + digest(file) + msgspec.json.encode(spec), make)
+    logits: Logits = np.load(folder / "logits.npy", allow_pickle=False)
+    return logits
+
+
+def spec_of(fitted: fitting.Fitted, normalise: str) -> InputSpec:
+    """Return a card's input for a size and a normalisation."""
+    found = named(normalise)
+    return InputSpec(width=fitted.width, height=fitted.height, mean=found.mean, std=found.std)
+
+
+def counting(say: Say, what: str, total: int) -> Callable[[int], None]:
+    """Return what takes a count and says in a line when another EVERY are done, and the last."""
+    told = 0
+
+    def tell(done: int) -> None:
+        nonlocal told
+        if done >= told + EVERY or done == total:
+            told = done
+            say(f"{what}: {done} of {total}")
+
+    return tell
+
+
+def _chosen(file: Path, fitted: fitting.Fitted, pictures: Album, frames: Frames, ranges: Indices) -> tuple[str, dict[str, float]]:
+    """Find the normalisation by trying those that are known."""
+    if not pictures.labelled:
+        raise InputError(
+            "which normalisation the model wants cannot be found without labels.",
+            f"Say it: --normalise {'|'.join(KNOWN)}, or sort the pictures into sub-folders by class.",
+        )
+    some = ranges[:MOST_TRIED]
+    if not len(some):
+        raise InputError(f"{len(pictures.files)} pictures are too few to try a model on.", "Give at least 100, better 1000.")
+    looked = np.asarray(frames[some])
+    tried = {name: predictions.logits(file, looked, spec_of(fitted, name)) for name in KNOWN}
+    return judgement.best(tried, pictures.label_array()[some])
+
+
+def _check_scores(scores: int, names: tuple[str, ...], path: Path) -> None:
+    if scores != len(names):
+        raise InputError(
+            f"{path.name} has {scores} scores, there are {len(names)} labels.",
+            "Give one label per output, in the model's order, with a background class where the model has one.",
+        )

@@ -1,0 +1,236 @@
+"""The release of an imported model: cards with calibration, curve, figures and self-test, and the files of the folder.
+
+A figure is measured on the pictures that chose nothing. The self-test's pictures are the user's own and travel with the release to every
+device; large ones are shrunk, since a card has its limit.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from cloud.foundry import calibrate, measure, predictions, selftest
+from cloud.foundry.calibrate import Answers
+from cloud.foundry.pictures import Pictures
+from cloud.ownmodel import judgement, shares
+from cloud.ownmodel.album import Album
+from cloud.ownmodel.latency import Latency
+from cloud.ownmodel.models import Brought
+from cloud.ownmodel.orders import Imported, Order
+from cloud.ownmodel.shares import Indices, Shares
+from shared.clock import wall
+from shared.deferral.scores import SCORES
+from shared.durable import write
+from shared.learning.samples import Frames, Labels, Logits
+from shared.release.card import Calibration, Card, CurvePoint, InputSpec, Lineage, QualityPoint, SelfTest, encode_card, sha256
+from shared.vision.preprocess import resize
+from shared.vision.tasks.logits import accuracy
+
+QUALITY_PICTURES = 100
+LARGEST_SELF_TEST_BYTES = 1_500_000
+POOR = 0.5
+
+
+class Student(msgspec.Struct, frozen=True, kw_only=True):
+    """The student as it is released: its file, the INT8 file that was tried, what it and full precision answer, why this precision."""
+
+    file: Path
+    int8: Path | None
+    logits: Logits
+    fp32: Logits
+    precision: str
+    reason: str
+
+
+class Expert(msgspec.Struct, frozen=True, kw_only=True):
+    """The expert and its logits; None where there is none."""
+
+    model: Brought | None
+    logits: Logits | None
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """The pictures and what they are for; `truth` is int64 (N): the labels, else the expert's answers, else full precision's."""
+
+    album: Album
+    shares: Shares
+    truth: Labels
+
+
+class _Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What the card says of certainty; empty, with the reason in `missing`, where nothing can be said."""
+
+    calibration: Calibration | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    figures: dict[str, float] = {}
+    missing: str = ""
+
+
+def written(order: Order, scene: Scene, brought: Brought, student: Student, expert: Expert, times: tuple[Latency, ...]) -> Imported:
+    """Write the release's files and return what was made.
+
+    Args:
+        order: what was asked for.
+        scene: the pictures.
+        brought: the student in the devices' form.
+        student: the student as it is released.
+        expert: the expert, where there is one.
+        times: latencies by profile.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    measured = _certainty(scene, student, expert)
+    quality = _quality(scene, student, expert)
+    lineage = _lineage(order, scene, {**_figures(scene, student, times), **measured.figures})
+    card = Card(
+        model="student",
+        release=order.release,
+        labels=scene.album.names,
+        input=brought.spec,
+        task=order.task,
+        self_test=_self_test(student.file, brought.spec, brought.frames, student.logits, scene),
+        lineage=lineage,
+        calibration=measured.calibration,
+        deferral_curve=measured.curve,
+        picture_quality=quality,
+        onnx_sha256=sha256(student.file.read_bytes()),
+    )
+    write(order.out / "model.onnx", student.file.read_bytes())
+    write(order.out / "card.json", encode_card(card))
+    done = Imported(
+        folder=order.out,
+        card=card,
+        model_bytes=student.file.stat().st_size,
+        given_bytes=order.model.stat().st_size,
+        precision=student.precision,
+        reason=student.reason,
+        normalisation=brought.normalisation,
+        tried=brought.tried,
+        changes=brought.fitted.changes,
+        warnings=_warnings(scene, student, measured),
+        latencies=times,
+        expert=_expert(order, scene, expert, quality),
+    )
+    write(order.out / "report.json", msgspec.json.format(msgspec.json.encode(done, enc_hook=str), indent=1))
+    return done
+
+
+def _certainty(scene: Scene, student: Student, expert: Expert) -> _Measured:
+    """Threshold, curve and bound, where the pictures allow them."""
+    missing = shares.too_few(scene.shares, scene.album.units)
+    if expert.logits is None and not scene.album.labelled:
+        missing = "there are neither labels nor an expert to be wrong against"
+    if missing:
+        return _Measured(missing=missing)
+    fit, test = (_answers(scene, student, expert, picked) for picked in (scene.shares.fit, scene.shares.test))
+    chosen = calibrate.calibration(fit, test)
+    reached = calibrate.system(test, chosen.threshold, chosen.score)
+    figures = {"deferred_share": reached.deferred_share, "system_accuracy": reached.system_accuracy}
+    if expert.logits is not None and scene.album.labelled:
+        figures |= {"expert_accuracy": reached.expert_accuracy, "system_minus_expert": reached.minus_expert}
+    return _Measured(calibration=chosen, curve=calibrate.curve(test), figures=figures)
+
+
+def _answers(scene: Scene, student: Student, expert: Expert, picked: Indices) -> Answers:
+    right = judgement.one_hot(scene.truth, len(scene.album.names)) if expert.logits is None else expert.logits
+    return Answers(
+        student=student.logits[picked],
+        expert=right[picked],
+        labels=scene.truth[picked],
+        units=tuple(scene.album.units[int(index)] for index in picked),
+    )
+
+
+def _figures(scene: Scene, student: Student, times: tuple[Latency, ...]) -> dict[str, float]:
+    test = scene.shares.test
+    truth = scene.truth[test]
+    kind = "accuracy" if scene.album.labelled else "agreement"
+    fp32, own = accuracy(student.fp32[test], truth), accuracy(student.logits[test], truth)
+    figures = {f"student_fp32_{kind}": fp32, f"student_{student.precision}_{kind}": own}
+    if student.precision == "int8":
+        figures[f"int8_{kind}_drop"] = fp32 - own
+    for one in times:
+        if not one.why_not:
+            figures[f"latency_p50_ms_{one.profile}"] = one.int8_p50_ms if student.precision == "int8" and one.speedup else one.fp32_p50_ms
+        if one.speedup:
+            figures[f"int8_speedup_{one.profile}"] = one.speedup
+    return figures
+
+
+def _quality(scene: Scene, student: Student, expert: Expert) -> tuple[QualityPoint, ...]:
+    """What picture codecs cost the expert on the frames a device would send, from the pictures that choose."""
+    fit = scene.shares.fit
+    if expert.model is None or not len(fit):
+        return ()
+    hardest = fit[np.argsort(SCORES[calibrate.SCORE](student.logits[fit]), kind="stable")[:QUALITY_PICTURES]]
+    pictures = Pictures(
+        frames=np.asarray(expert.model.frames[hardest]),
+        labels=scene.truth[hardest],
+        units=tuple(scene.album.units[int(index)] for index in hardest),
+        names=scene.album.names,
+    )
+    return measure.picture_quality(expert.model.file, pictures, expert.model.spec)
+
+
+def _self_test(file: Path, spec: InputSpec, frames: Frames, logits: Logits, scene: Scene) -> SelfTest:
+    picked = selftest.chosen(scene.truth, logits)
+    inputs = np.asarray(frames[picked])
+    while inputs.nbytes > LARGEST_SELF_TEST_BYTES:
+        inputs = resize(inputs, height=inputs.shape[1] // 2, width=inputs.shape[2] // 2)
+    return selftest.packed(inputs, predictions.logits(file, inputs, spec))
+
+
+def _expert(order: Order, scene: Scene, expert: Expert, quality: tuple[QualityPoint, ...]) -> Card | None:
+    """Write the expert's file and card."""
+    if expert.model is None or expert.logits is None:
+        return None
+    content = expert.model.file.read_bytes()
+    test = scene.shares.test
+    figures = {"expert_accuracy": accuracy(expert.logits[test], scene.truth[test])} if scene.album.labelled else {}
+    card = Card(
+        model="expert",
+        release=order.release,
+        labels=scene.album.names,
+        input=expert.model.spec,
+        task=order.task,
+        self_test=_self_test(expert.model.file, expert.model.spec, expert.model.frames, expert.logits, scene),
+        lineage=_lineage(order, scene, figures),
+        picture_quality=quality,
+        onnx_sha256=sha256(content),
+    )
+    write(order.out / "expert" / "model.onnx", content)
+    write(order.out / "expert" / "model.card.json", encode_card(card))
+    return card
+
+
+def _lineage(order: Order, scene: Scene, figures: dict[str, float]) -> Lineage:
+    asked = msgspec.structs.replace(order, out=Path(), profiles=())
+    return Lineage(
+        parent=0,
+        round=0,
+        recipe=sha256(msgspec.json.encode(asked, enc_hook=str))[:16],
+        data=f"{order.pictures.resolve().name}:{scene.album.key().decode()[:16]}",
+        code=metadata.version("terrace"),
+        created_at=float(int(wall())),
+        figures=figures,
+    )
+
+
+def _warnings(scene: Scene, student: Student, measured: _Measured) -> tuple[str, ...]:
+    found = []
+    if measured.missing:
+        found.append(f"no calibration: {measured.missing}; devices will answer everything themselves and send audit samples only")
+    if scene.album.unseen:
+        found.append(f"no pictures of {', '.join(scene.album.unseen[:8])}: what the card promises says nothing about them")
+    if scene.album.labelled:
+        order = judgement.other_order(student.fp32, scene.truth, scene.album.names)
+        right = accuracy(student.fp32, scene.truth)
+        if order:
+            found.append(order)
+        elif right < POOR:
+            found.append(f"the model is right on {right:.0%} of the pictures: look at labels, normalisation (--normalise) and --bgr")
+    return tuple(found)
