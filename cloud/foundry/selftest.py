@@ -33,7 +33,7 @@ def packed(inputs: Frames, wanted: Logits) -> SelfTest:
     """Return a self-test of these pictures, uint8 (N, H, W, 3), and what the model gives on them, float32 (N, C)."""
     tolerance = float(wanted.max() - wanted.min()) * TOLERANCE_SHARE
     return SelfTest(
-        shape=(len(inputs), *inputs.shape[1:]),
+        shape=(len(inputs), inputs.shape[1], inputs.shape[2], inputs.shape[3]),
         inputs=pack_inputs(inputs),
         logits=tuple(tuple(float(value) for value in row) for row in wanted),
         tolerance=tolerance,
