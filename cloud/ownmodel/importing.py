@@ -22,6 +22,7 @@ from cloud.foundry.workbench import Say, Workbench, digest
 from cloud.ownmodel import album, judgement, latency, models, releasing, shares
 from cloud.ownmodel.album import Album
 from cloud.ownmodel.models import Brought
+from cloud.ownmodel.normalisation import AUTO
 from cloud.ownmodel.orders import Imported, Order
 from cloud.ownmodel.releasing import Expert, Scene, Student
 from cloud.ownmodel.shares import Indices
@@ -71,15 +72,10 @@ def _expert(bench: Workbench, order: Order, pictures: Album, ranges: Indices, st
     if order.expert is None:
         return None
     normalise = order.expert_normalise
-    if normalise == "auto" and not pictures.labelled:
+    if normalise == AUTO and not pictures.labelled:
         normalise = student.normalisation
-    size = {"width": order.size[0], "height": order.size[1]} if order.size != (0, 0) else {}
-    try:
-        return models.brought(bench, order.expert, Wanted(task=order.task), pictures, ranges, normalise)
-    except InputError:
-        if not size:
-            raise
-        return models.brought(bench, order.expert, Wanted(task=order.task, **size), pictures, ranges, normalise)
+    wanted = Wanted(task=order.task, width=order.expert_size[0], height=order.expert_size[1], bgr=order.expert_bgr)
+    return models.brought(bench, order.expert, wanted, pictures, ranges, normalise)
 
 
 def _truth(pictures: Album, expert: Logits | None, fp32: Logits) -> Labels:

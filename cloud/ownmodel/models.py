@@ -66,7 +66,8 @@ def brought(bench: Workbench, path: Path, wanted: Wanted, pictures: Album, range
     fitted = msgspec.json.decode((folder / "fitted.json").read_bytes(), type=fitting.Fitted)
     _check_scores(fitted.scores, pictures.names, path)
     frames = resized(bench, pictures, width=fitted.width, height=fitted.height)
-    name, shares = normalise, {}
+    name = normalise
+    shares: dict[str, float] = {}
     if normalise == AUTO:
         name, shares = _chosen(folder / "model.onnx", fitted, pictures, frames, ranges)
     return Brought(

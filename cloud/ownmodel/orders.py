@@ -19,7 +19,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What to import.
 
     `names` are the classes in the model's order, none for those of the folder; `normalise` and `expert_normalise` are names or figures (see
-    normalisation); `size` is width and height in pixels where the graph leaves them free; `profile` is what the devices have, `profiles`
+    normalisation); `size` and `expert_size` are width and height in pixels where the graph leaves them free; `profile` is what the devices have, `profiles`
     those whose latency is of interest.
     """
 
@@ -35,7 +35,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     expert_normalise: str = AUTO
     bgr: bool = False
     output: str = ""
+    expert_bgr: bool = False
     size: tuple[int, int] = (0, 0)
+    expert_size: tuple[int, int] = (0, 0)
     precision: Precision = "auto"
     release: int = 1
 

@@ -13,6 +13,8 @@ Anything else is refused with what to do about it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import onnx
@@ -279,7 +281,7 @@ def _front_nodes(front: _Front) -> tuple[list[onnx.NodeProto], list[onnx.TensorP
     changed: list[str] = []
     name = INPUT
 
-    def put(operator: str, more: tuple[str, ...] = (), **attributes: object) -> None:
+    def put(operator: str, more: tuple[str, ...] = (), **attributes: Any) -> None:
         nonlocal name
         after = f"terrace/{operator}"
         nodes.append(helper.make_node(operator, [name, *more], [after], **attributes))
