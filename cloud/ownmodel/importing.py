@@ -28,7 +28,6 @@ from cloud.ownmodel.releasing import Expert, Scene, Student
 from cloud.ownmodel.shares import Indices
 from cloud.ownmodel.surgery import Wanted
 from shared.durable import write
-from shared.errors import InputError
 from shared.learning.samples import Frames, Labels, Logits
 from shared.release.card import sha256
 from shared.release.modelcache import cache

@@ -19,8 +19,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What to import.
 
     `names` are the classes in the model's order, none for those of the folder; `normalise` and `expert_normalise` are names or figures (see
-    normalisation); `size` and `expert_size` are width and height in pixels where the graph leaves them free; `profile` is what the devices have, `profiles`
-    those whose latency is of interest.
+    normalisation); `size` and `expert_size` are width and height in pixels where a graph leaves them free; `profile` is what the devices
+    have, `profiles` those whose latency is of interest.
     """
 
     model: Path
