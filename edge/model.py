@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from shared.deferral import scores
 from shared.engines.base import Engine
 from shared.errors import EngineError, TrustError
 from shared.release.card import Card, decode_card, sha256
@@ -67,7 +68,7 @@ def open_model(onnx: Path, card: Path, make_engine: MakeEngine) -> LoadedModel:
         The model, warm.
 
     Raises:
-        TrustError: the card cannot be read, or names another file than this.
+        TrustError: the card cannot be read, names another file than this, or has a learned score that does not fit it.
         EngineError: the model cannot be read or run, or does not fit its card.
     """
     try:
@@ -77,6 +78,7 @@ def open_model(onnx: Path, card: Path, make_engine: MakeEngine) -> LoadedModel:
         raise EngineError(f"the model in {onnx.parent} cannot be read: {error}.", "Give a folder with model.onnx and card.json.") from error
     if described.onnx_sha256 and described.onnx_sha256 != sha256(data):
         raise TrustError(f"{onnx.name} is not the file its card describes.", "Copy both files of one release.")
+    scores.check(described)
     engine = make_engine(onnx)
     spec = described.input
     task_of(described).check(engine.run(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape)

@@ -15,7 +15,7 @@ import numpy as np
 
 from region.cases import StoredCase
 from region.tally import Classes, HeldOut, Values
-from shared.deferral.scores import SCORES
+from shared.deferral import scores
 from shared.engines.base import Engine
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, InputError
@@ -25,7 +25,6 @@ from shared.vision.preprocess import prepare, resize
 from shared.vision.tasks.task import CLASSIFICATION, is_classification
 
 BATCH = 32
-DEFAULT_SCORE = "margin"
 
 
 def held_out(cases: Iterable[StoredCase], card: Card) -> HeldOut:
@@ -81,5 +80,4 @@ def run(path: Path, card: Card, cases: HeldOut, *, threads: int) -> tuple[Classe
     finally:
         engine.close()
     logits = np.concatenate(parts) if parts else np.empty((0, len(card.labels)), np.float32)
-    score = SCORES[card.calibration.score if card.calibration is not None else DEFAULT_SCORE]
-    return logits.argmax(axis=1).astype(np.int64), np.asarray(score(logits), np.float64)
+    return logits.argmax(axis=1).astype(np.int64), np.asarray(scores.of(card.calibration)(logits), np.float64)

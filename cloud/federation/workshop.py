@@ -33,8 +33,7 @@ from cloud.foundry.pictures import Pictures
 from cloud.foundry.selftest import self_test
 from shared import durable
 from shared.clock import wall
-from shared.deferral import risk
-from shared.deferral.scores import SCORES
+from shared.deferral import risk, scores
 from shared.errors import FederationError
 from shared.release.card import Calibration, Card, Lineage, sha256
 from shared.vision.tasks.logits import accuracy
@@ -134,7 +133,7 @@ class Workshop:
             picture_quality=card.picture_quality,
             onnx_sha256=sha256(int8),
         )
-        return Candidate(onnx=path, card=made, edges=edges_of(SCORES[_score(made)](logits)))
+        return Candidate(onnx=path, card=made, edges=edges_of(scores.of(made.calibration)(logits)))
 
     def gate(self, candidate: Candidate, current: Current, replies: Sequence[EvaluationReply]) -> Verdict:
         """Judge on pooled counts and seed set."""
@@ -187,6 +186,7 @@ class Workshop:
         threshold, errors = found
         calibration = Calibration(
             score=card.calibration.score,
+            learned=card.calibration.learned,
             threshold=threshold,
             epsilon=rules.epsilon,
             delta=rules.delta,
@@ -201,8 +201,9 @@ class Workshop:
         old, expert = current.card.calibration, self._expert()
         if old is None or expert is None:
             return None
-        was = SCORES[old.score](predictions.logits(current.onnx, known.frames, current.card.input, threads=THREADS))
-        threshold = float(np.quantile(SCORES[old.score](logits), float((was < old.threshold).mean())))
+        score = scores.of(old)
+        was = score(predictions.logits(current.onnx, known.frames, current.card.input, threads=THREADS))
+        threshold = float(np.quantile(score(logits), float((was < old.threshold).mean())))
         answers = calibrate.Answers(
             student=logits,
             expert=predictions.logits(expert, known.frames, current.card.input, threads=THREADS),
@@ -210,7 +211,7 @@ class Workshop:
             units=known.units,
         )
         drawn = calibrate.one_per_unit(known.units)
-        errors = int(((SCORES[old.score](logits)[drawn] >= threshold) & answers.missed[drawn]).sum())
+        errors = int(((score(logits)[drawn] >= threshold) & answers.missed[drawn]).sum())
         bound = risk.bound(errors, len(drawn), old.delta)
         return msgspec.structs.replace(old, threshold=threshold, risk_bound=bound, units=len(drawn), frames=len(known.labels))
 
@@ -229,11 +230,7 @@ class Workshop:
         return found[-1] if found else None
 
 
-def edges_of(scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, ...]:
+def edges_of(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, ...]:
     """Return the edges that cut scores into twenty bins of equal size, ascending and all different."""
     shares = np.arange(1, EDGES + 1) / (EDGES + 1)
-    return tuple(float(edge) for edge in np.unique(np.quantile(scores, shares)))
-
-
-def _score(card: Card) -> str:
-    return card.calibration.score if card.calibration is not None else calibrate.SCORE
+    return tuple(float(edge) for edge in np.unique(np.quantile(values, shares)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures, input_spec, load
 from cloud.foundry.plans import Plan, plan_for
 from cloud.foundry.quantise import quantise
+from cloud.foundry.turns import turned
 from cloud.foundry.workbench import Say, Workbench, digest
 from shared.deferral.scores import SCORES
 from shared.durable import write
@@ -89,7 +91,7 @@ def build(data: str, out: Path, *, say: Say, plan: Plan | None = None, prepared:
     small = bench.step("int8", digest(fp32) + b"u8s8", lambda made: _quantise(made, split.calibration, fp32))
     say("measuring and writing the cards")
     files = _Files(expert=expert, student=small / "student.onnx", fp32=fp32, weights=student / "student.npz")
-    return _release(out, split, _lineage(data, split.digest, plan), files)
+    return _release(out, split, _lineage(data, split.digest, plan), files, turning=plan.turning)
 
 
 def _data(bench: Workbench, data: str) -> Path:
@@ -128,10 +130,11 @@ def _quantise(folder: Path, calibration: Pictures, fp32: Path) -> None:
     write(folder / "student.onnx", small)
 
 
-def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built:
+def _release(out: Path, split: _Split, lineage: Lineage, files: _Files, *, turning: bool) -> Built:
     """Measure, write the cards and copy the files to where they are shipped from."""
     spec, pictures = input_spec(split.seed.side), split.calibration
     fit, test = (_answers(files, one) for one in (split.fit, split.test))
+    turns = [_answers(files, one) for one in _turned(split.fit, turning=turning)]
     quality = measure.picture_quality(files.expert, _hardest(split.fit, fit), spec)
     lineage = cards.with_figures(lineage, _figures(files, test, split.test))
     student = cards.student_card(
@@ -143,6 +146,7 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built
         test=test,
         quality=quality,
         lineage=lineage,
+        turns=turns,
     )
     expert = cards.expert_card(
         release=RELEASE,
@@ -156,6 +160,12 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files) -> Built
     _write(out, "expert", files.expert, expert)
     write(out / "student" / f"{RELEASE:06d}.npz", files.weights.read_bytes())
     return Built(folder=out, student=student, expert=expert)
+
+
+def _turned(pictures: Pictures, *, turning: bool) -> Iterator[Pictures]:
+    """Yield the pictures in the turns their classes survive: more to fit a learned score on."""
+    for frames in turned(pictures.frames, all_eight=turning):
+        yield msgspec.structs.replace(pictures, frames=frames)
 
 
 def _hardest(pictures: Pictures, answers: Answers) -> Pictures:

@@ -6,6 +6,8 @@ Rules, in order:
 2. The risk bound in the card is measured on the policy-test split, whose units had no part in the choice: one frame per unit, exact
    binomial bound. So it holds however the threshold was chosen.
 3. The curve is that of the policy-test split.
+4. A learned score ranks the fit split by models that have not seen each frame's unit (`ranked`; see deferral), the test split by the
+   card's own.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ import msgspec
 import numpy as np
 
 from shared.deferral import risk
-from shared.deferral.scores import SCORES
+from shared.deferral.scores import LEARNED, SCORES, Score, named
+from shared.errors import InputError
 from shared.learning.samples import Labels, Logits
-from shared.release.card import Calibration, CurvePoint
+from shared.release.card import Calibration, CurvePoint, LearnedScore
 
 LADDER = (0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07, 0.1)
 MOST_DEFERRED = 0.18
@@ -36,6 +39,21 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     expert: Logits
     labels: Labels
     units: tuple[str, ...]
+
+    def taken(self, picked: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Answers:
+        """Return the answers on the frames at these indices."""
+        return Answers(
+            student=self.student[picked],
+            expert=self.expert[picked],
+            labels=self.labels[picked],
+            units=tuple(self.units[int(index)] for index in picked),
+        )
+
+    @property
+    def gains(self) -> Labels:
+        """What the expert's answer changes per frame: 1 where it alone is right, -1 where the student alone is, else 0."""
+        student, expert = self.student.argmax(axis=1) == self.labels, self.expert.argmax(axis=1) == self.labels
+        return np.asarray(expert.astype(np.int64) - student.astype(np.int64))
 
     @property
     def missed(self) -> risk.Flags:
@@ -57,9 +75,9 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         return self.system_accuracy - self.expert_accuracy
 
 
-def system(answers: Answers, threshold: float, score: str = SCORE) -> System:
+def system(answers: Answers, threshold: float, score: str = SCORE, model: LearnedScore | None = None) -> System:
     """Return what the system reaches when frames whose score is below `threshold` are answered by the expert."""
-    deferred = SCORES[score](answers.student) < threshold
+    deferred = score_of(score, model)(answers.student) < threshold
     student, expert = answers.student.argmax(axis=1) == answers.labels, answers.expert.argmax(axis=1) == answers.labels
     return System(
         deferred_share=float(deferred.mean()),
@@ -69,15 +87,28 @@ def system(answers: Answers, threshold: float, score: str = SCORE) -> System:
     )
 
 
-def choose(fit: Answers, *, delta: float, score: str = SCORE) -> tuple[float, float]:
+def score_of(name: str, model: LearnedScore | None = None) -> Score:
+    """Return the score of that name.
+
+    Raises:
+        InputError: there is none, or it is `learned` and has no model.
+    """
+    found = named(name, model)
+    if found is None:
+        raise InputError(f"there is no score {name}.", f"Take one of: {', '.join(SCORES)}; or {LEARNED} with its model.")
+    return found
+
+
+def choose(fit: Answers, *, delta: float, score: str = SCORE, ranked: risk.Scores | None = None) -> tuple[float, float]:
     """Return the threshold and the risk asked for (rule 1).
 
     Args:
         fit: the policy-fit split.
         delta: the chance that a bound is broken.
         score: a name of deferral.scores.
+        ranked: the frames' scores, float64 (N), where they are not simply the score's (rule 4).
     """
-    scores = SCORES[score](fit.student)
+    scores = score_of(score)(fit.student) if ranked is None else ranked
     least, most = float(np.quantile(scores, LEAST_DEFERRED)), float(np.quantile(scores, MOST_DEFERRED))
     for epsilon in LADDER:
         found = risk.calibrate(scores, fit.missed, fit.units, epsilon, delta, score=score)
@@ -86,16 +117,35 @@ def choose(fit: Answers, *, delta: float, score: str = SCORE) -> tuple[float, fl
     return most, LADDER[-1]
 
 
-def calibration(fit: Answers, test: Answers, *, delta: float = 0.05, score: str = SCORE) -> Calibration:
-    """Return the card's calibration (rules 1 and 2)."""
-    threshold, epsilon = choose(fit, delta=delta, score=score)
-    return bounded(threshold, epsilon, test, delta=delta, score=score)
+def calibration(
+    fit: Answers,
+    test: Answers,
+    *,
+    delta: float = 0.05,
+    score: str = SCORE,
+    ranked: risk.Scores | None = None,
+    model: LearnedScore | None = None,
+) -> Calibration:
+    """Return the card's calibration (rules 1 and 2).
+
+    Args:
+        fit: both models on the policy-fit split.
+        test: both models on the policy-test split.
+        delta: the chance that the bound is broken.
+        score: a name of deferral.scores.
+        ranked: as for `choose`.
+        model: of the score `learned`.
+    """
+    threshold, epsilon = choose(fit, delta=delta, score=score, ranked=ranked)
+    return bounded(threshold, epsilon, test, delta=delta, score=score, model=model)
 
 
-def bounded(threshold: float, epsilon: float, test: Answers, *, delta: float = 0.05, score: str = SCORE) -> Calibration:
+def bounded(
+    threshold: float, epsilon: float, test: Answers, *, delta: float = 0.05, score: str = SCORE, model: LearnedScore | None = None
+) -> Calibration:
     """Return a calibration with the exact bound of a threshold that was chosen elsewhere (rule 2)."""
     drawn = one_per_unit(test.units)
-    kept = SCORES[score](test.student)[drawn] >= threshold
+    kept = score_of(score, model)(test.student)[drawn] >= threshold
     errors = int((kept & test.missed[drawn]).sum())
     return Calibration(
         score=score,
@@ -105,16 +155,17 @@ def bounded(threshold: float, epsilon: float, test: Answers, *, delta: float = 0
         risk_bound=risk.bound(errors, len(drawn), delta),
         units=len(drawn),
         frames=len(test.labels),
+        learned=model,
     )
 
 
-def curve(test: Answers, score: str = SCORE) -> tuple[CurvePoint, ...]:
+def curve(test: Answers, score: str = SCORE, model: LearnedScore | None = None) -> tuple[CurvePoint, ...]:
     """Return the deferral curve: what the system reaches at each share of CURVE_SHARES."""
-    scores = SCORES[score](test.student)
+    scores = score_of(score, model)(test.student)
     points = []
     for share in CURVE_SHARES:
         threshold = float(np.quantile(scores, share)) if share else float(scores.min())
-        reached = system(test, threshold, score)
+        reached = system(test, threshold, score, model)
         points.append(CurvePoint(threshold=threshold, deferred_share=reached.deferred_share, system_accuracy=reached.system_accuracy))
     return tuple(points)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from cloud.foundry import calibrate
+from cloud.foundry import calibrate, deferral
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures, input_spec
 from cloud.foundry.selftest import self_test
@@ -23,6 +23,7 @@ def student_card(
     quality: tuple[QualityPoint, ...],
     lineage: Lineage,
     delta: float = 0.05,
+    turns: Sequence[Answers] = (),
 ) -> Card:
     """Return a student's card.
 
@@ -36,10 +37,14 @@ def student_card(
         quality: what picture codecs cost; the first is the one devices use.
         lineage: where it came from; the system's figures are added.
         delta: the chance that the risk bound is broken.
+        turns: both models on the policy-fit split's pictures turned, in the same order; they help to fit a learned score.
     """
-    calibration = calibrate.calibration(fit, test, delta=delta)
-    reached = calibrate.system(test, calibration.threshold, calibration.score)
+    found = deferral.preferred(fit, turns)
+    calibration = calibrate.calibration(fit, test, delta=delta, score=found.name, ranked=found.scores, model=found.model)
+    reached = calibrate.system(test, calibration.threshold, calibration.score, calibration.learned)
     figures = {
+        "learned_score_gain": found.gain,
+        "learned_score_gain_low": found.low,
         "deferred_share": reached.deferred_share,
         "system_accuracy": reached.system_accuracy,
         "expert_accuracy": reached.expert_accuracy,
@@ -53,7 +58,7 @@ def student_card(
         self_test=self_test(pictures.frames, pictures.labels, logits),
         lineage=with_figures(lineage, figures),
         calibration=calibration,
-        deferral_curve=calibrate.curve(test),
+        deferral_curve=calibrate.curve(test, calibration.score, calibration.learned),
         picture_quality=quality,
         onnx_sha256=sha256(onnx),
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from shared.deferral import missed
+from shared.deferral import missed, scores
 from shared.deferral.scores import SCORES
 from shared.errors import EngineError
 from shared.release.card import Card
@@ -55,6 +55,8 @@ def score_name(card: Card) -> str:
 
 def is_known(card: Card) -> bool:
     """Tell whether the card is calibrated for a score that this agent has for its task."""
+    if card.task == CLASSIFICATION:
+        return scores.is_known(card.calibration)
     return card.calibration is not None and card.calibration.score in names_of(card.task)
 
 
@@ -63,6 +65,7 @@ def reader_of(card: Card) -> Reader:
 
     Raises:
         EngineError: this agent does not know the card's task.
+        TrustError: the card's learned score does not fit it.
     """
     makers = {CLASSIFICATION: _classes, DETECTION: _objects, SEGMENTATION: _areas}
     if card.task not in makers:
@@ -70,8 +73,9 @@ def reader_of(card: Card) -> Reader:
     return makers[card.task](card, score_name(card))
 
 
-def _classes(_card: Card, name: str) -> Reader:
-    score = SCORES[name]
+def _classes(card: Card, _name: str) -> Reader:
+    scores.check(card)
+    score = scores.of(card.calibration)
 
     def read(outputs: Outputs) -> Reading:
         return Reading(predictions=decode(outputs), scores=score(outputs).tolist())

@@ -1,5 +1,7 @@
 """How sure a classification looks, from its logits alone. In every score higher is surer; a card names the one it was calibrated for.
 
+A card's own regression is the score `learned` (see learned); it takes margin's place only where it was better on units held out.
+
 `margin` is the default: ranking by logit margin needs 14 to 43 % fewer forwarded frames than entropy for the same accuracy
 (docs/benchmarks.md). The others stand beside it as rivals.
 
@@ -11,10 +13,13 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from shared.errors import EngineError
+from shared.deferral import learned
+from shared.errors import EngineError, TrustError
+from shared.release.card import Calibration, Card, LearnedScore
 from shared.vision.tasks.logits import Logits, Values, softmax
 
 SMALL = 256
@@ -53,10 +58,51 @@ def _gap(values: Values) -> Values:
     return np.asarray(top[:, -1] - top[:, -2])
 
 
-SCORES: dict[str, Callable[[Logits], Values]] = {
+Score = Callable[[Logits], Values]
+"""Logits (N, C) to float64 (N)."""
+DEFAULT = "margin"
+LEARNED = "learned"
+SCORES: dict[str, Score] = {
     "margin": margin,
     "probability_margin": probability_margin,
     "confidence": confidence,
     "negative_entropy": negative_entropy,
 }
-"""Every score by the name a card gives it."""
+"""Every score that needs no model, by the name a card gives it."""
+
+
+def named(name: str, model: LearnedScore | None = None) -> Score | None:
+    """Return a score by name, None where this code does not know it or its model is missing.
+
+    Args:
+        name: of SCORES, or `learned`.
+        model: the card's, for `learned`.
+    """
+    if name == LEARNED:
+        return None if model is None else partial(learned.score, model)
+    return SCORES.get(name)
+
+
+def of(calibration: Calibration | None) -> Score:
+    """Return the score of a card's calibration: the default's where there is none, or where its score is not known here."""
+    found = None if calibration is None else named(calibration.score, calibration.learned)
+    return found or SCORES[DEFAULT]
+
+
+def is_known(calibration: Calibration | None) -> bool:
+    """Tell whether a calibration's threshold can be used here: its score is one that `named` finds."""
+    return calibration is not None and named(calibration.score, calibration.learned) is not None
+
+
+def check(card: Card) -> None:
+    """Refuse a card whose learned score cannot be evaluated on its own classes.
+
+    Raises:
+        TrustError: the score is `learned` and its model is missing or does not fit.
+    """
+    calibration = card.calibration
+    if calibration is None or calibration.score != LEARNED:
+        return
+    if calibration.learned is None:
+        raise TrustError("the card names a learned score and has none.")
+    learned.check(calibration.learned, len(card.labels))

@@ -49,11 +49,23 @@ class DetectionSpec(CardPart, frozen=True, kw_only=True):
     most: int = 100
 
 
+class LearnedScore(CardPart, frozen=True, kw_only=True):
+    """A logistic regression on statistics of the logits that says how sure a frame looks; see deferral.learned.
+
+    `weights` follow deferral.learned.STATISTICS; `pairs` has one number per likeliest class and runner-up (row-major), or none.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    pairs: tuple[float, ...] = ()
+
+
 class Calibration(CardPart, frozen=True, kw_only=True):
     """The deferral threshold and the offline bound behind it.
 
     A frame is kept when its `score` (see deferral.scores) is at least `threshold`. `risk_bound` is the exact upper bound, with
     probability 1 - `delta` over `units` independent units, on P(kept and student wrong and expert right); `epsilon` was asked for.
+    `learned` is the model of the score named `learned`, and of no other.
     """
 
     score: str
@@ -63,6 +75,7 @@ class Calibration(CardPart, frozen=True, kw_only=True):
     risk_bound: float
     units: int
     frames: int
+    learned: LearnedScore | None = None
 
 
 class CurvePoint(CardPart, frozen=True, kw_only=True):
