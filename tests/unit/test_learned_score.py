@@ -107,8 +107,9 @@ def test_no_frame_is_scored_by_a_model_that_saw_its_unit() -> None:
     before = deferral.crossed_scores(fit)
     unit = fit.units[0]
     own = np.array([one == unit for one in fit.units])
-    turned_round = np.where(own, (fit.labels + 2) % 4, fit.labels)
-    after = deferral.crossed_scores(msgspec.structs.replace(fit, labels=turned_round))
+    labels = np.where(own, (fit.student.argmax(axis=1) + 1) % 4, fit.labels)
+    lost = msgspec.structs.replace(fit, labels=labels, expert=np.eye(4, dtype=np.float32)[labels])
+    after = deferral.crossed_scores(lost)
     np.testing.assert_array_equal(before[own], after[own])
     assert (before != after).any()
 

@@ -1,0 +1,113 @@
+"""Our order of frames against the rivals', on one data set: figures with intervals over students and units. Pure.
+
+Rules, in order:
+1. A draw takes as many students as there are, with replacement, and whole units, the same for every order: differences are paired.
+2. Rivals are compared by the mean over students; "the best Sedna rule" is the one with fewer forwards on this very test list.
+3. `saved` is the share of that rule's forwards we do not need for closing CLOSED of the gap between student and expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from cloud.foundry.calibrate import Answers
+from cloud.foundry.ranking import Numbers, Ranking, draws
+from tests.bench.deferrals import rivals
+
+CLOSED = 0.8
+AT = 0.1
+MOST = 0.5
+DRAWS = 400
+OURS, MARGIN, ORACLE = "terrace", "margin", "oracle"
+CURVE_SHARES = tuple(float(share) for share in np.linspace(0.0, MOST, 51))
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One order on one data set: per draw (first the whole list, then DRAWS resampled) what it reaches, each (1 + DRAWS)."""
+
+    needed: Numbers
+    at_share: Numbers
+    area: Numbers
+    curve: Numbers
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A data set's orders by name, the expert's gain over the student per draw, and the student's mean accuracy."""
+
+    data: str
+    orders: dict[str, Order]
+    whole: Numbers
+    student: float
+
+    @property
+    def rival(self) -> str:
+        """The best Sedna rule (rule 2)."""
+        return min(rivals.SEDNA, key=lambda name: self.orders[name].needed[0])
+
+    def saved(self) -> Numbers:
+        """Return rule 3 per draw."""
+        return 1.0 - self.orders[OURS].needed / self.orders[self.rival].needed
+
+    def of_oracle(self) -> Numbers:
+        """Return the share of the oracle's gain at AT forwarded, per draw."""
+        return self.orders[OURS].at_share / self.orders[ORACLE].at_share
+
+    def over_random(self, name: str) -> Numbers:
+        """Return the mean gain up to MOST forwarded beyond that of a random order (a straight line), per draw, as a share of frames."""
+        return self.orders[name].area - self.whole * MOST / 2.0
+
+
+def compare(data: str, students: Sequence[tuple[Answers, Mapping[str, Numbers]]]) -> Comparison:
+    """Compare the orders of several students.
+
+    Args:
+        data: the data set's name.
+        students: per student what it and the expert answer, and scores by order; all on the same frames.
+    """
+    first = students[0][0]
+    weights = np.concatenate([np.ones((1, len(first.units))), draws(first.units, DRAWS)])
+    picked = _students(len(students))
+    found: dict[str, list[Order]] = {}
+    wholes = []
+    for answers, scores in students:
+        for name, values in scores.items():
+            ranking = Ranking.of(values, answers.gains, weights)
+            found.setdefault(name, []).append(_order(ranking))
+        wholes.append(ranking.all)
+    orders = {name: _mean(each, picked) for name, each in found.items()}
+    right = [float((answers.student.argmax(axis=1) == answers.labels).mean()) for answers, _ in students]
+    return Comparison(data=data, orders=orders, whole=_over(np.stack(wholes), picked), student=float(np.mean(right)))
+
+
+def interval(values: Numbers) -> tuple[float, float, float]:
+    """Return a figure and its 95 % percentile interval from draws whose first is the whole list."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return float(values[0]), float(low), float(high)
+
+
+def _order(ranking: Ranking) -> Order:
+    return Order(
+        needed=ranking.needed(CLOSED * ranking.all),
+        at_share=ranking.gained((AT,))[:, 0],
+        area=ranking.area(MOST),
+        curve=Ranking(share=ranking.share[:1], gain=ranking.gain[:1]).gained(CURVE_SHARES),
+    )
+
+
+def _students(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Return which students each draw takes, (1 + DRAWS, count); the first takes each once."""
+    drawn = np.random.default_rng(7).integers(0, count, (DRAWS, count))
+    return np.concatenate([np.arange(count)[None], drawn])
+
+
+def _mean(each: Sequence[Order], picked: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Order:
+    needed, at_share, area = (_over(np.stack([getattr(one, name) for one in each]), picked) for name in ("needed", "at_share", "area"))
+    return Order(needed=needed, at_share=at_share, area=area, curve=np.mean([one.curve[0] for one in each], axis=0))
+
+
+def _over(values: Numbers, picked: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Numbers:
+    """Return the mean over each draw's students of (students, draws) values."""
+    return np.asarray(np.take_along_axis(values.T, picked, axis=1).mean(axis=1))
