@@ -108,7 +108,7 @@ def test_no_frame_is_scored_by_a_model_that_saw_its_unit() -> None:
     unit = fit.units[0]
     own = np.array([one == unit for one in fit.units])
     labels = np.where(own, (fit.student.argmax(axis=1) + 1) % 4, fit.labels)
-    lost = msgspec.structs.replace(fit, labels=labels, expert=np.eye(4, dtype=np.float32)[labels])
+    lost = msgspec.structs.replace(fit, labels=labels, expert=np.where(own[:, None], np.eye(4, dtype=np.float32)[labels], fit.expert))
     after = deferral.crossed_scores(lost)
     np.testing.assert_array_equal(before[own], after[own])
     assert (before != after).any()
