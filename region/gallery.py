@@ -22,9 +22,12 @@ from region.facts import moment
 from region.labelling import Labels, Note
 from region.labels import Opinion
 from region.vault import Vault
-from shared.errors import InputError
+from shared.errors import InputError, ProtocolError
+from shared.vision.crops import on_part
+from shared.vision.tasks.shapes import unpack_boxes
+from shared.wire.messages import Boxes, Crop, Prediction
 
-SHOWN_PROBABILITIES = 64
+SHOWN_PROBABILITIES, SHOWN_OBJECTS = 64, 100
 _PAGE = (
     "SELECT cases.id, hex(cases.name), cases.part, frozen.held_out FROM cases JOIN facts USING (id) LEFT JOIN frozen USING (id)"
     " WHERE {} ORDER BY cases.id DESC LIMIT ?"
@@ -172,9 +175,29 @@ def _facts(name: str, stored: StoredCase) -> dict[str, Any]:
         "release": case.release,
         "width": case.picture.width,
         "height": case.picture.height,
-        "student": {"label": case.prediction.index, "probabilities": _rounded(case.prediction.probabilities)},
-        "expert": stored.answer and {"label": stored.answer.index, "probabilities": _rounded(stored.answer.probabilities)},
+        "student": _said(case.prediction, case.crop),
+        "expert": stored.answer and _said(stored.answer, case.crop),
     }
+
+
+def _said(prediction: Prediction, crop: Crop | None) -> dict[str, Any]:
+    said: dict[str, Any] = {"label": prediction.index, "probabilities": _rounded(prediction.probabilities)}
+    if prediction.boxes is not None:
+        said["objects"] = _objects(prediction.boxes, crop)
+    return said
+
+
+def _objects(boxes: Boxes, crop: Crop | None) -> list[dict[str, Any]]:
+    """Return the surest objects, their boxes in shares of the picture that is shown; none where the columns cannot be read."""
+    try:
+        found = on_part(unpack_boxes(boxes), crop)
+    except ProtocolError:
+        return []
+    rows = zip(found.classes.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    return [
+        {"label": label, "score": round(score, 4), "box": [round(share, 4) for share in box]}
+        for label, score, box in list(rows)[:SHOWN_OBJECTS]
+    ]
 
 
 def _rounded(probabilities: Sequence[float]) -> list[float]:

@@ -75,6 +75,15 @@ def paste(pixels: Pixels, crop: Crop, *, max_pixels: int) -> Pixels:
     return whole
 
 
+def on_part(found: Detections, crop: Crop | None) -> Detections:
+    """Return detections given in shares of the frame in shares of the part, those that lie in it at all; None stands for the whole."""
+    if crop is None:
+        return found
+    scaled = found.scaled(horizontally=crop.of_width / max(1, crop.width), vertically=crop.of_height / max(1, crop.height))
+    there = scaled.moved(right=-crop.x / max(1, crop.width), down=-crop.y / max(1, crop.height))
+    return there.take(((there.boxes[:, :2] < 1.0) & (there.boxes[:, 2:] > 0.0)).all(axis=1))
+
+
 def merged(own: Detections, answer: Detections, part: Part | None) -> Detections:
     """Return what a frame shows after the answer to a part of it (rule 4); all in shares of the frame, None stands for the whole."""
     if part is None:
