@@ -7,7 +7,8 @@ list, which nothing was chosen on; its bootstrap draws whole boards (Fashion-MNI
 
 `forwards_saved_vs_best_sedna_rule`: forwards not needed for 80 % of the way from student to expert, mean of both data sets.
 `share_of_oracle_gain_at_10pct`: DeepPCB's. `guarantee_violations`: the most of both data sets, at epsilon 0.02 and delta 0.05.
-DRAW=FOLDER also draws the curves (`deferral.svg`). Not here: the live threshold under shifts.
+DRAW=FOLDER also draws the curves (`deferral.svg`). SETS and STUDENTS (`SETS=deeppcb STUDENTS=1,2`) measure a part of it, for whoever has
+no time to train the rest: the figures then say so by `students` and by what is missing. Not here: the live threshold under shifts.
 """
 
 from __future__ import annotations
@@ -45,21 +46,26 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(*, full: bool) -> Result:
     """Measure both data sets; `full` takes five students and 2,000 calibrations."""
-    sets = [_judged(data, MORE_SEEDS if full else SEEDS, MORE_DRAWS if full else DRAWS) for data in DATA]
-    compared = [compare(data, [_orders(one) for one in judged]) for data, judged in zip(DATA, sets, strict=True)]
+    names = tuple(name for name in DATA if name in os.environ.get("SETS", ",".join(DATA)).split(","))
+    chosen = os.environ.get("STUDENTS")
+    seeds = tuple(int(seed) for seed in chosen.split(",")) if chosen else MORE_SEEDS if full else SEEDS
+    sets = [_judged(data, seeds, MORE_DRAWS if full else DRAWS) for data in names]
+    compared = [compare(data, [_orders(one) for one in judged]) for data, judged in zip(names, sets, strict=True)]
     rows = [row for one, judged in zip(compared, sets, strict=True) for row in [*_order_rows(one), *_student_rows(judged)]]
     saved = np.mean([one.saved() for one in compared], axis=0)
     figures = dict(zip(("value", "low", "high"), interval(saved), strict=True))
     figures = {("forwards_saved_vs_best_sedna_rule" + ("" if key == "value" else f"_{key}")): one for key, one in figures.items()}
     for one in compared:
         figures |= _figures(one)
-    figures["share_of_oracle_gain_at_10pct"] = figures["deeppcb_share_of_oracle_gain_at_10pct"]
+    if DATA[0] in names:
+        figures["share_of_oracle_gain_at_10pct"] = figures["deeppcb_share_of_oracle_gain_at_10pct"]
     figures["guarantee_violations"] = max(one.broken.broken / one.broken.draws for judged in sets for one in judged)
     if os.environ.get("DRAW"):
         from tests.bench.deferrals.picture import draw
 
         draw(Path(os.environ["DRAW"]) / "deferral.svg", compared)
-    return Result(name="deferral", figures=figures, rows=rows, conditions=conditions(students=len(sets[0]), epsilon=EPSILON, delta=DELTA))
+    taken = conditions(data=" ".join(names), students=len(seeds), epsilon=EPSILON, delta=DELTA)
+    return Result(name="deferral", figures=figures, rows=rows, conditions=taken)
 
 
 def _judged(data: str, seeds: tuple[int, ...], draws: int) -> list[Judged]:
