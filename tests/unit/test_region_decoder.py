@@ -58,6 +58,7 @@ def test_a_picture_that_never_comes_back_is_refused(decoder: Decoder, monkeypatc
     decoder.decode(picture)
     assert decoder._child is not None
     os.kill(decoder._child.pid, signal.SIGSTOP)
+    os.waitpid(decoder._child.pid, os.WUNTRACED)  # it may still answer until it stands
     monkeypatch.setattr("region.decoder.TIMEOUT_S", 0.0)
     with pytest.raises(InputError, match="too long"):
         decoder.decode(picture)
