@@ -60,8 +60,9 @@ def test_a_picture_that_never_comes_back_is_refused(decoder: Decoder, monkeypatc
     os.kill(decoder._child.pid, signal.SIGSTOP)
     os.waitpid(decoder._child.pid, os.WUNTRACED)  # it may still answer until it stands
     monkeypatch.setattr("region.decoder.TIMEOUT_S", 0.0)
+    monkeypatch.setattr("region.decoder.ATTEMPTS", 1)  # a fresh child may be faster than no time at all
     with pytest.raises(InputError, match="too long"):
         decoder.decode(picture)
     monkeypatch.undo()
     assert decoder.decode(picture).shape == (4, 4, 3)
-    assert decoder.starts == 3
+    assert decoder.starts == 2
