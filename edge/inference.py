@@ -24,6 +24,7 @@ from shared.deferral.policy import BELOW_THRESHOLD, Action, Policy
 from shared.deferral.reading import Reader, Reading, is_known, reader_of
 from shared.errors import TerraceError
 from shared.vision.boxes import Detections
+from shared.vision.crops import Part
 from shared.vision.frames import Frame
 from shared.vision.preprocess import prepare
 
@@ -113,10 +114,10 @@ class Inference:
         self._last_answer, self._last_dropped = now, self._to.dropped()
         return swap
 
-    def joined(self, stream: str, frame: int, said: Detections) -> None:
-        """Take the objects of the expert's answer to a frame, in shares of it; from any thread."""
+    def joined(self, stream: str, frame: int, said: Detections, part: Part | None) -> None:
+        """Take the objects of the expert's answer to a frame or a part of it, in shares of the frame; from any thread."""
         if stream in self.objects:
-            self.objects[stream].answered(frame, said)
+            self.objects[stream].answered(frame, said, part)
 
     @property
     def audit_share(self) -> float:

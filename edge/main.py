@@ -55,6 +55,7 @@ from shared.link.spool import Spool
 from shared.release.fetch import from_https
 from shared.release.trust import TrustedClient, load_root
 from shared.status import StatusServer
+from shared.vision import crops
 from shared.vision.boxes import Detections
 from shared.vision.quality import LinkLoad
 from shared.wire.dictionary import LARGEST_DICTIONARY_BYTES
@@ -315,8 +316,8 @@ class Agent:
         self._settler.answer(answer)
         self._shadow.answer(answer)
 
-    def _joined(self, stream: str, frame: int, said: Detections) -> None:
-        self._inference.joined(stream, frame, said)
+    def _joined(self, stream: str, frame: int, said: Detections, part: crops.Part | None) -> None:
+        self._inference.joined(stream, frame, said, part)
 
     def _audit_share_at(self, now: float) -> float:
         return max(self._audit_share.at(now), self._settings.update.audit_share if self._shadow.is_comparing else 0.0)

@@ -51,11 +51,11 @@ class Objects:
         self._tracks = Tracks()
         self._unit: str | None = None
         self._points: _Points | None = None
-        self._answers: deque[tuple[int, Detections]] = deque(maxlen=MOST_ANSWERS)
+        self._answers: deque[tuple[int, Detections, Part | None]] = deque(maxlen=MOST_ANSWERS)
 
-    def answered(self, frame: int, said: Detections) -> None:
-        """Take what the expert said of a frame, in shares of it; from any thread."""
-        self._answers.append((frame, said))
+    def answered(self, frame: int, said: Detections, part: Part | None = None) -> None:
+        """Take what the expert said of a frame or a part of it, in shares of the frame; from any thread."""
+        self._answers.append((frame, said, part))
 
     def see(self, card: Card, *, frame: int, unit: str, pixels: Pixels, candidates: Detections) -> Seen:
         """Follow the objects of the next frame.
@@ -77,7 +77,7 @@ class Objects:
         numbers = self._tracks.settled(frame, shares.boxes)
         kept, open_, sure = self._inherit(shares, numbers)
         told = kept.take((kept.scores >= threshold) | sure)
-        followed = self._tracks.follow(frame, told)
+        followed = self._tracks.follow(frame, told, open_.boxes[open_.scores < threshold])
         hints = Hints(vanished=followed.vanished, moved=self._moved(pixels, told.boxes), flicker=followed.changes)
         found = Candidates(scores=np.append(open_.scores, np.ones(int(sure.sum()))), threshold=threshold)
         plain = missed.SCORES[score_name(card)](found)

@@ -10,16 +10,17 @@ import threading
 from collections.abc import Callable
 
 from edge.counters import Latencies
-from edge.events import Inferred, answered_event, local_event, whole_answer
+from edge.events import Inferred, answered_event, local_event, sent_part, whole_answer
 from edge.outputs import Takes
 from edge.waiting import Key, Waiting
 from shared import clock
 from shared.errors import ProtocolError
 from shared.vision.boxes import Detections
+from shared.vision.crops import Part
 from shared.vision.tasks.shapes import unpack_boxes
 from shared.wire.messages import Answer
 
-Joined = Callable[[str, int, Detections], None]
+Joined = Callable[[str, int, Detections, "Part | None"], None]
 
 
 class Settler:
@@ -27,7 +28,7 @@ class Settler:
 
     Args:
         events: where events go.
-        joined: told the objects an answer names, with the frame's stream and number.
+        joined: told the objects an answer names, with the frame's stream and number and the part of it that was answered.
     """
 
     def __init__(self, events: Takes, *, joined: Joined | None = None) -> None:
@@ -97,7 +98,7 @@ class Settler:
             event = local_event(inferred, state="final", now=now, source="expired")
         else:
             if self._joined is not None and prediction.boxes is not None:
-                self._joined(*inferred.key, unpack_boxes(prediction.boxes))
+                self._joined(*inferred.key, unpack_boxes(prediction.boxes), sent_part(inferred))
         self._events.put(event)
 
     def _expire(self, until: float) -> None:

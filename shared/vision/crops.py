@@ -81,16 +81,19 @@ def on_part(found: Detections, crop: Crop | None) -> Detections:
         return found
     scaled = found.scaled(horizontally=crop.of_width / max(1, crop.width), vertically=crop.of_height / max(1, crop.height))
     there = scaled.moved(right=-crop.x / max(1, crop.width), down=-crop.y / max(1, crop.height))
-    return there.take(((there.boxes[:, :2] < 1.0) & (there.boxes[:, 2:] > 0.0)).all(axis=1))
+    return there.take(np.asarray(((there.boxes[:, :2] < 1.0) & (there.boxes[:, 2:] > 0.0)).all(axis=1)))
 
 
 def merged(own: Detections, answer: Detections, part: Part | None) -> Detections:
     """Return what a frame shows after the answer to a part of it (rule 4); all in shares of the frame, None stands for the whole."""
     if part is None:
         return answer
-    return joined(own.take(~_inside(own.boxes, part)), answer.take(_inside(answer.boxes, part)))
+    return joined(own.take(~inside(own.boxes, part)), answer.take(inside(answer.boxes, part)))
 
 
-def _inside(boxes: BoxArray, part: Part) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def inside(boxes: BoxArray, part: Part | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return which boxes have their centre in a part, bool of shape (N); all of them in the whole."""
+    if part is None:
+        return np.ones(len(boxes), bool)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return np.asarray(((centres >= part[:2]) & (centres <= part[2:])).all(axis=1))

@@ -20,6 +20,7 @@ from shared import clock
 from shared.errors import StorageError
 from shared.link.spool import NewCase, Spool
 from shared.vision.boxes import Detections
+from shared.vision.crops import Part
 from shared.wire.messages import Case, decode
 from tests.unit.edge_parts import colour
 
@@ -68,8 +69,8 @@ class Device:
         self.pipeline = Pipeline(frames=self.newest, models=self.models, inference=self.inference)
         self.parts: list[Any] = [self.output, self.settler, self.writer, self.pipeline]
 
-    def _joined(self, stream: str, frame: int, said: Detections) -> None:
-        self.inference.joined(stream, frame, said)
+    def _joined(self, stream: str, frame: int, said: Detections, part: Part | None) -> None:
+        self.inference.joined(stream, frame, said, part)
 
     def _offer(self, cases: Sequence[NewCase]) -> tuple[int | None, ...]:
         if self.offer_fails:

@@ -15,7 +15,8 @@ from region.watch import judge
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError
 from shared.release.card import decode_card
-from shared.vision.boxes import Detections
+from shared.vision import picture
+from shared.vision.boxes import Detections, nothing
 from shared.vision.tasks.shapes import pack_boxes, unpack_boxes
 from shared.vision.tasks.task import agrees
 from shared.wire.messages import Answer, Crop, Prediction
@@ -63,6 +64,42 @@ def test_a_frame_where_something_may_have_been_missed_is_sent_and_the_answer_has
     assert (case.crop, case.picture.width) == (Crop(x=3, y=1, width=5, height=6, of_width=8, of_height=8), 5)
     assert unpack_boxes(case.prediction.boxes).classes.tolist() == [0]
     assert not judge("edge-1", msgspec.structs.replace(case, is_audit=True), an_answer(1).prediction).agrees
+
+
+def test_the_part_that_is_sent_is_cut_from_the_picture_in_its_own_size(tmp_path: Path) -> None:
+    large = DOUBT.repeat(4, axis=0).repeat(4, axis=1)
+    with Device(tmp_path) as device:
+        device.models.swap(load(seeing_models.write_detector(tmp_path / "r")))
+        device.newest.put(msgspec.structs.replace(frame(5, DOUBT), whole=lambda: large))
+        until(lambda: device.cases)
+    (case,) = device.cases
+    assert case.crop == Crop(x=12, y=4, width=20, height=24, of_width=32, of_height=32)
+    assert np.array_equal(picture.decode(case.picture).shape, (24, 20, 3))
+
+
+def test_an_audit_sample_is_whole(tmp_path: Path) -> None:
+    with Device(tmp_path, audit_share=1.0) as device:
+        device.models.swap(load(seeing_models.write_detector(tmp_path / "r")))
+        device.newest.put(frame(5, DOUBT))
+        until(lambda: device.cases)
+    (case,) = device.cases
+    assert (case.is_audit, case.crop, case.picture.width) == (True, None, SIZE)
+
+
+def test_the_answer_to_a_part_leaves_the_rest_as_the_device_saw_it(tmp_path: Path) -> None:
+    with Device(tmp_path) as device:
+        device.models.swap(load(seeing_models.write_detector(tmp_path / "r")))
+        device.newest.put(frame(5, DOUBT))
+        until(lambda: device.cases and device.writer.spooled == 1)
+        nothing_there = msgspec.structs.replace(an_answer(1).prediction, boxes=pack_boxes(nothing(), width=SIZE, height=SIZE))
+        device.settler.answer(msgspec.structs.replace(an_answer(1), prediction=nothing_there))
+        until(lambda: device.output.written == 2)
+        device.newest.put(msgspec.structs.replace(frame(6, DOUBT), unit="u5"))  # the same scene: the crack is refuted by now
+        until(lambda: device.output.written == 3)
+        until(lambda: len(device.cases) == 1)
+    _, last, after = device.events()
+    assert (last["source"], [one["label"] for one in last["objects"]]) == ("region", ["spot"])
+    assert (after["action"], [(one["label"], one["track"]) for one in after["objects"]]) == ("keep", [("spot", 0)])
 
 
 def test_an_empty_frame_is_not_sure_by_itself(tmp_path: Path) -> None:

@@ -108,6 +108,22 @@ def test_an_answered_object_is_not_asked_for_again() -> None:
     assert see(objects, 5, doubtful, unit="another").score < -0.3
 
 
+def test_a_doubt_that_was_answered_is_not_asked_again_and_the_answer_speaks_for_its_part_only() -> None:
+    tracks = Tracks()
+    tracks.follow(0, at(HERE), untold=np.array([THERE], np.float32))
+    tracks.answer(0, at(HERE, label=1), (0.5, 0.5, 0.9, 0.9))
+    first, doubt = tracks.get(0), tracks.get(1)
+    assert first is not None
+    assert doubt is not None
+    assert (first.word, first.label, doubt.word) == ("unanswered", 0, REFUTED)
+    for number in range(1, 3 * PATIENCE):  # it is seen and never told, and stays answered
+        assert tracks.settled(number, np.array([THERE, HERE], np.float32)).tolist() == [1, -1]
+        tracks.follow(number, at(HERE))
+    for number in range(3 * PATIENCE, 5 * PATIENCE):
+        tracks.follow(number, at(HERE))
+    assert tracks.settled(5 * PATIENCE, np.array([THERE], np.float32)).tolist() == [-1]
+
+
 def test_a_refuted_object_is_not_told_again() -> None:
     objects = Objects()
     see(objects, 0, at(HERE, THERE))
