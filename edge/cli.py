@@ -15,6 +15,8 @@ from edge.config import EdgeSettings
 from edge.model import open_model
 from edge.outletparts import outlets
 from edge.outputs import event_files
+from edge.preview.door import ask
+from edge.preview.preview import SOCKET
 from edge.sources.base import LIVE
 from edge.sources.make import make_source
 from shared.errors import InputError, TerraceError
@@ -117,6 +119,28 @@ def check(config: Config = DEFAULT, as_json: Json = False) -> None:
             typer.echo(f"{'ok ' if line['ok'] else 'NO '} {line['what']}: {line['found']}")
     if failures:
         raise failures[0]
+
+
+@app.command()
+def preview(
+    config: Config = DEFAULT, close: Annotated[bool, typer.Option("--close", help="Close it.")] = False, as_json: Json = False
+) -> None:
+    """Open the mounting page of the running agent for 15 minutes: what every camera sees, and what the model says of it.
+
+    It listens on 127.0.0.1 only and lets one browser in, with the code printed here; from another machine go through an SSH tunnel.
+    Opening anew closes the one before. Every opening, entry and wrong code stands in `audit.db` of the state folder.
+
+    Example: terrace edge preview --config edge.toml
+    """
+    answer = ask(main.load_settings(config).state / SOCKET, "close" if close else "open")
+    if as_json:
+        typer.echo(json.dumps(answer))
+    elif close:
+        typer.echo("closed" if answer["was_open"] else "it was not open")
+    else:
+        port = answer["port"]
+        typer.echo(f"{answer['url']}   code {answer['code']}   for {answer['seconds'] / 60:.0f} minutes, one browser")
+        typer.echo(f"from another machine: ssh -L {port}:127.0.0.1:{port} THIS_DEVICE, then the same address there")
 
 
 @app.command()

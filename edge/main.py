@@ -20,6 +20,7 @@ import msgspec
 from edge.auditshare import COMMAND, AuditShare
 from edge.config import EdgeSettings, StreamSettings
 from edge.counters import Served
+from edge.events import Inferred
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
 from edge.metricsport import MetricsPort
@@ -30,6 +31,7 @@ from edge.numbers import FrameNumbers
 from edge.outletparts import outlets
 from edge.outputs import EventFile, FanOut
 from edge.pipeline import Pipeline
+from edge.preview.preview import Preview
 from edge.report import Reporter
 from edge.settling import Settler
 from edge.shadow import Shadow
@@ -193,7 +195,9 @@ class Agent:
         self._frames, self._models = NewestFrames(), ModelSlot()
         self._events = EventFile(settings.outputs.file, rotate_bytes=settings.outputs.rotate_mb << 20, keep=settings.outputs.keep)
         self._outlets = outlets(settings, msgspec.structs.replace(self._proxy, setting=""))
-        self._settler, self._shadow = Settler(FanOut([self._events, *self._outlets]), joined=self._joined), Shadow()
+        self._preview = Preview(settings.state, [stream.name for stream in settings.streams])
+        self._settler = Settler(FanOut([self._events, *self._outlets, self._preview.window]), joined=self._joined)
+        self._shadow = Shadow()
         self._hand_over = HandOver()
         self._audit_share = AuditShare(own=settings.policy.audit_share, highest=settings.policy.audit_share_on_alarm)
         self._uplink = self._make_uplink(identity)
@@ -210,7 +214,7 @@ class Agent:
         self._inference = Inference(
             policy=settings.policy,
             neighbours=Neighbours(
-                settle=self._settler.settle,
+                settle=self._settle,
                 hand_over=self._hand_over.offer,
                 audit_key=self._uplink.audit_key,
                 dropped=self._frames.dropped_in_all,
@@ -238,6 +242,7 @@ class Agent:
         )
         self._updater = self._make_updater()
         self._reporter.updater = self._updater
+        self._reporter.preview = self._preview
         self._reporter.outlets = {outlet.name: outlet for outlet in self._outlets}
 
     def parts(self) -> Sequence[Part]:
@@ -252,6 +257,7 @@ class Agent:
             *([self._updater] if self._updater else []),
             FirstModel(self._settings.model.path, self._models, self._make_engine),
             self._pipeline,
+            self._preview,
             StatusServer(self._settings.state / "status.sock", self._reporter.status),
             *([MetricsPort(self._settings.metrics.port, self._reporter.status)] if self._settings.metrics.port else []),
             StreamGroup(self._streams),
@@ -311,6 +317,10 @@ class Agent:
             report=self._uplink.report,
             downloads=settings.state / "downloads",
         )
+
+    def _settle(self, inferred: Inferred, now: float) -> None:
+        self._settler.settle(inferred, now)
+        self._preview.window.see(inferred)
 
     def _answered(self, answer: Answer) -> None:
         self._settler.answer(answer)

@@ -78,6 +78,7 @@ class Reporter:
         self._link = link
         self._wall = wall
         self.updater: Tells | None = None
+        self.preview: Tells | None = None
         self.outlets: Mapping[str, Tells] = {}
         self.why_no_updates = ""
 
@@ -97,6 +98,7 @@ class Reporter:
             "spool": self._spool_status(),
             "events": {"written": self._events.written, "lost": self._events.lost, "failing": self._events.failing},
             "outputs": {name: outlet.status() for name, outlet in self.outlets.items()},
+            "preview": self.preview.status() if self.preview else {},
             "answers": {
                 "waiting": self._settler.waiting(),
                 "answered": self._settler.answered,
