@@ -4,6 +4,7 @@ import { fill, h, s, say } from "/dom.js";
 const place = (id) => document.getElementById(id);
 const main = place("main");
 const KEPT = "preview";
+const MOST_BUTTONS = 6;
 let visit = null; // { token, streams, until }
 let stream = "";
 let turn = 0; // each choice of a stream ends the loop of the one before
@@ -58,10 +59,16 @@ function choose(name) {
   stream = name;
   turn += 1;
   sharpest = 0;
-  fill(place("streams"), visit.streams.map((one) => h("button", { "aria-pressed": String(one === name), onclick: () => choose(one) }, one)));
+  fill(place("streams"), visit.streams.length > MOST_BUTTONS ? [list(name)]
+    : visit.streams.map((one) => h("button", { "aria-pressed": String(one === name), onclick: () => choose(one) }, one)));
   const parts = desk();
   fill(main, [parts.node]);
   watch(turn, parts);
+}
+
+function list(chosen) {
+  const options = visit.streams.map((one) => h("option", { value: one, selected: one === chosen }, one));
+  return h("select.input.slim", { "aria-label": "Stream", onchange: (event) => choose(event.target.value) }, options);
 }
 
 function desk() {
