@@ -97,7 +97,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self, address: tuple[str, int], handler: Callable[..., BaseHTTPRequestHandler]) -> None:
-        super().__init__(address, handler)  # type: ignore[arg-type]  # a class with its first argument given
+        super().__init__(address, handler)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
 
