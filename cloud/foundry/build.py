@@ -83,7 +83,7 @@ def build(data: str, out: Path, *, say: Say, plan: Plan | None = None, prepared:
     """
     bench = Workbench(cache() / "foundry", say)
     plan = plan or plan_for(data)
-    split = _read(prepared or _data(bench, data))
+    split = _read(prepared or prepared_data(bench, data))
     key = split.digest.encode() + msgspec.json.encode(plan)
     expert = bench.step("expert", key + b"expert", lambda made: training.expert(made, split.seed, plan, say)) / "expert.onnx"
     student = bench.step("student", key + digest(expert), lambda made: training.student(made, split.seed, plan, expert, say))
@@ -91,12 +91,16 @@ def build(data: str, out: Path, *, say: Say, plan: Plan | None = None, prepared:
     small = bench.step("int8", digest(fp32) + b"u8s8", lambda made: _quantise(made, split.calibration, fp32))
     say("measuring and writing the cards")
     files = _Files(expert=expert, student=small / "student.onnx", fp32=fp32, weights=student / "student.npz")
-    return _release(out, split, _lineage(data, split.digest, plan), files, turning=plan.turning)
+    return _release(out, split, lineage(data, split.digest, plan), files, turning=plan.turning)
 
 
-def _data(bench: Workbench, data: str) -> Path:
-    """Prepare the splits in a process of provisioning's own (rule 1)."""
-    command = [sys.executable, "-m", "shared.cli", "provision", "data", "--data", data]
+def prepared_data(bench: Workbench, data: str, *, task: str = "classification") -> Path:
+    """Return the folder of a data set's splits, prepared in a process of provisioning's own (rule 1).
+
+    Raises:
+        InputError: the data set cannot be used, or not for this task.
+    """
+    command = [sys.executable, "-m", "shared.cli", "provision", "data", "--data", data, "--task", task]
     for name in SPLITS:
         command += ["--split", name]
 
@@ -107,13 +111,13 @@ def _data(bench: Workbench, data: str) -> Path:
             message = done.stderr.strip().removeprefix("terrace: ") or f"`terrace provision data` ended with {done.returncode}."
             raise InputError(message.splitlines()[0], " ".join(line.strip() for line in message.splitlines()[1:]))
 
-    return bench.step("data", _state_of(data), make)
+    return bench.step("data", _state_of(data) + (b"" if task == "classification" else task.encode()), make)
 
 
 def _state_of(data: str) -> bytes:
     """Return what the prepared pictures depend on: the code that makes them and the files they are cut from."""
     made_by = Path(__file__).resolve().parents[2] / "provisioning"
-    code = digest(*sorted([*made_by.glob("line/*.py"), *made_by.glob("sources/*.py"), *made_by.glob("datasets.py")]))
+    code = digest(*sorted([*made_by.glob("line/*.py"), *made_by.glob("sources/*.py"), *made_by.glob("datasets.py"), *made_by.glob("pictured.py")]))
     return code + data.encode() + (listing(Path(data)).encode() if data not in NAMED else b"")
 
 
@@ -130,13 +134,13 @@ def _quantise(folder: Path, calibration: Pictures, fp32: Path) -> None:
     write(folder / "student.onnx", small)
 
 
-def _release(out: Path, split: _Split, lineage: Lineage, files: _Files, *, turning: bool) -> Built:
+def _release(out: Path, split: _Split, origin: Lineage, files: _Files, *, turning: bool) -> Built:
     """Measure, write the cards and copy the files to where they are shipped from."""
     spec, pictures = input_spec(split.seed.side), split.calibration
     fit, test = (_answers(files, one) for one in (split.fit, split.test))
     turns = [_answers(files, one) for one in _turned(split.fit, turning=turning)]
     quality = measure.picture_quality(files.expert, _hardest(split.fit, fit), spec)
-    lineage = cards.with_figures(lineage, _figures(files, test, split.test))
+    origin = cards.with_figures(origin, _figures(files, test, split.test))
     student = cards.student_card(
         release=RELEASE,
         onnx=files.student.read_bytes(),
@@ -145,7 +149,7 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files, *, turni
         fit=fit,
         test=test,
         quality=quality,
-        lineage=lineage,
+        lineage=origin,
         turns=turns,
     )
     expert = cards.expert_card(
@@ -154,10 +158,10 @@ def _release(out: Path, split: _Split, lineage: Lineage, files: _Files, *, turni
         pictures=pictures,
         logits=predictions.logits(files.expert, pictures.frames, spec),
         quality=quality,
-        lineage=lineage,
+        lineage=origin,
     )
-    _write(out, "student", files.student, student)
-    _write(out, "expert", files.expert, expert)
+    put(out, files.student, student)
+    put(out, files.expert, expert)
     write(out / "student" / f"{RELEASE:06d}.npz", files.weights.read_bytes())
     return Built(folder=out, student=student, expert=expert)
 
@@ -200,7 +204,8 @@ def _answers(files: _Files, pictures: Pictures) -> Answers:
     )
 
 
-def _lineage(data: str, digest_of_data: str, plan: Plan) -> Lineage:
+def lineage(data: str, digest_of_data: str, plan: msgspec.Struct) -> Lineage:
+    """Return where a first release comes from, without figures."""
     return Lineage(
         parent=0,
         round=0,
@@ -211,6 +216,11 @@ def _lineage(data: str, digest_of_data: str, plan: Plan) -> Lineage:
     )
 
 
-def _write(out: Path, family: str, onnx: Path, card: Card) -> None:
-    write(out / family / f"{RELEASE:06d}.onnx", onnx.read_bytes())
-    write(out / family / f"{RELEASE:06d}.card.json", encode_card(card))
+def put(out: Path, onnx: Path, card: Card) -> None:
+    """Write a release's two files to where they are shipped from.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    write(out / card.model / f"{card.release:06d}.onnx", onnx.read_bytes())
+    write(out / card.model / f"{card.release:06d}.card.json", encode_card(card))

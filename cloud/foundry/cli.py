@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cloud.foundry import build as recipes
+from cloud.foundry import detection
 from shared import log
-from shared.errors import TrustError
+from shared.errors import InputError, TrustError
 from shared.release.card import Card, decode_card, sha256
 from shared.release.modelcache import built
 
@@ -23,6 +25,7 @@ SHIPPED = Path("models") / "line"
 def build(
     data: Annotated[str, typer.Option(help="line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")] = "line",
     out: Annotated[Path | None, typer.Option(help="Folder for the releases; else models/line, or the cache.", metavar="DIR")] = None,
+    task: Annotated[str, typer.Option(help="classification, or detection (deeppcb: whole boards).")] = "classification",
 ) -> None:
     """Train the expert and the student, quantise, calibrate, and write both releases with their cards.
 
@@ -33,13 +36,22 @@ def build(
         terrace models build --data line --out models/line
 
         terrace models build --data deeppcb          (needs TERRACE_DATA)
+
+        terrace models build --data deeppcb --task detection
     """
     log.configure(level="warning")
-    folder = out or (SHIPPED if data == "line" else built(data))
+    folder = out or (SHIPPED if data == "line" and task == "classification" else built(data, task))
     began = time.monotonic()
-    done = recipes.build(data, folder, say=lambda line: typer.echo(f"{time.monotonic() - began:6.0f} s  {line}", file=sys.stderr))
+    done = _builder(task)(data, folder, say=lambda line: typer.echo(f"{time.monotonic() - began:6.0f} s  {line}", file=sys.stderr))
     for card in (done.expert, done.student):
         _tell(card, folder)
+
+
+def _builder(task: str) -> Callable[..., recipes.Built]:
+    builders: dict[str, Callable[..., recipes.Built]] = {"classification": recipes.build, "detection": detection.build}
+    if task not in builders:
+        raise InputError(f"there is no recipe for the task {task}.", f"Take one of: {', '.join(builders)}.")
+    return builders[task]
 
 
 @app.command()

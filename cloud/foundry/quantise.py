@@ -1,7 +1,8 @@
 """Static INT8 in Q/DQ form: activations unsigned and per tensor, weights signed and per channel (U8S8), ranges from a calibration set.
 
 Weights use seven bits (`reduce_range`): without VNNI, x86 adds two products in 16 bits and would saturate with eight; with seven every
-machine computes the same integers, so one self-test fits all. ONNX Runtime's quantiser runs on files: they live in a folder of ours.
+machine computes the same integers, so one self-test fits all. What a detector computes after its last convolutions (boxes in pixels and
+probabilities in one tensor) shares no scale, so it can stay in floating point (`float_tail`). ONNX Runtime's quantiser runs on files: they live in a folder of ours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from cloud.foundry.form import INPUT, normalised
+from cloud.foundry.tail import after_convolutions
 from shared.errors import EngineError, InputError
 from shared.learning.samples import Frames
 from shared.release.card import InputSpec
@@ -24,6 +26,8 @@ from shared.vision.preprocess import prepare
 
 FEWEST_CALIBRATION = 16
 BATCH = 32
+BATCH_PIXELS = BATCH * 128 * 128
+"""Larger pictures come in smaller batches: every activation of a batch lies in memory at once."""
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -34,15 +38,18 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 
     @staticmethod
     def _prepared(frames: Frames, spec: InputSpec) -> Iterator[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]:
-        for start in range(0, len(frames), BATCH):
-            yield {INPUT: prepare(frames[start : start + BATCH], spec)}
+        batch = max(1, min(BATCH, BATCH_PIXELS // (spec.width * spec.height)))
+        for start in range(0, len(frames), batch):
+            yield {INPUT: prepare(frames[start : start + batch], spec)}
 
     def get_next(self) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] | None:
         """Return the next batch, or None after the last."""
         return next(self._batches, None)
 
 
-def quantise(model: bytes, frames: Frames, spec: InputSpec, *, averaged: bool = False, symmetric: bool = False) -> bytes:
+def quantise(
+    model: bytes, frames: Frames, spec: InputSpec, *, averaged: bool = False, symmetric: bool = False, float_tail: bool = False
+) -> bytes:
     """Return the INT8 form of an FP32 model.
 
     Args:
@@ -51,6 +58,7 @@ def quantise(model: bytes, frames: Frames, spec: InputSpec, *, averaged: bool = 
         spec: the model's input.
         averaged: take the mean of the batches' ranges, not the widest: rare outliers then cost the rest less.
         symmetric: signed activations around zero with eight-bit weights (S8S8), as TensorRT wants them; slower on x86.
+        float_tail: leave what follows the last convolutions as it is.
 
     Raises:
         InputError: too few calibration pictures.
@@ -73,6 +81,7 @@ def quantise(model: bytes, frames: Frames, spec: InputSpec, *, averaged: bool = 
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=not symmetric,
+                nodes_to_exclude=after_convolutions(inferred) if float_tail else [],
                 calibrate_method=CalibrationMethod.MinMax,
                 extra_options={"CalibMovingAverage": averaged, "ActivationSymmetric": symmetric},
             )

@@ -25,7 +25,7 @@ def expert(folder: Path, pictures: Pictures, plan: Plan, say: Say) -> None:
     """Train the expert on the seed set's labels; leaves `expert.onnx`."""
     model = architectures.build("expert", len(pictures.names), side=pictures.side, seed=plan.seed)
     recipes = [recipe(plan, phase, number, optics=plan.expert_optics) for number, phase in enumerate(plan.expert)]
-    _train(model, pictures.samples, recipes, _reporter(say, "expert"))
+    _train(model, pictures.samples, recipes, reporter(say, "expert"))
     write(folder / "expert.onnx", to_onnx(model, side=pictures.side))
 
 
@@ -35,7 +35,7 @@ def student(folder: Path, pictures: Pictures, plan: Plan, teacher: Path, say: Sa
     samples = with_expert(pictures, teacher)
     model = architectures.build("student", len(pictures.names), side=pictures.side, seed=plan.seed)
     recipes = [recipe(plan, phase, number) for number, phase in enumerate(plan.student)]
-    _train(model, samples, recipes, _reporter(say, "student"))
+    _train(model, samples, recipes, reporter(say, "student"))
     arrays.save(folder / "student.npz", arrays.to_arrays(model))
     write(folder / "student.onnx", to_onnx(model, side=pictures.side))
 
@@ -47,7 +47,8 @@ def _train(model: nn.Module, samples: Samples, recipes: Sequence[Recipe], progre
         train(model, own, phase, progress=progress)
 
 
-def _reporter(say: Say, family: str) -> Progress:
+def reporter(say: Say, family: str) -> Progress:
+    """Return what tells the mean loss of every EVERY_STEPS steps in a line."""
     recent: list[float] = []
 
     def report(step: int, steps: int, loss: float) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from provisioning import datasets
+from provisioning import datasets, pictured
 from shared.errors import InputError
 
 app = typer.Typer(help="Prepare data sets.")
@@ -17,6 +17,7 @@ app = typer.Typer(help="Prepare data sets.")
 def data(
     out: Annotated[Path, typer.Option(help="Folder to write the .npz files into.", metavar="DIR")],
     data: Annotated[str, typer.Option(help="line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")] = "line",
+    task: Annotated[str, typer.Option(help="classification, or detection (deeppcb: whole boards with boxes).")] = "classification",
     split: Annotated[list[str] | None, typer.Option(help="seed, calibration, policy-fit, policy-test or streams; repeat it.")] = None,
     streams: Annotated[int, typer.Option(min=1, max=64, help="How many streams.")] = 2,
     frames: Annotated[int, typer.Option(min=1, help="Frames per stream.")] = 1500,
@@ -25,13 +26,19 @@ def data(
 ) -> None:
     """Write splits that share no unit: what models are built from, what thresholds are set on, what is streamed.
 
-    Example:
+    Examples:
         terrace provision data --data line --out data --split policy-test --split streams
+
+        terrace provision data --data deeppcb --task detection --out boards     (needs TERRACE_DATA)
     """
     wanted = split or [*datasets.SPLITS, "streams"]
     odd = sorted(set(wanted) - {*datasets.SPLITS, "streams"})
     if odd:
         raise InputError(f"there is no split {odd[0]}.", f"Take of: {', '.join(datasets.SPLITS)}, streams.")
+    if task != "classification":
+        for path in pictured.prepare(task, data, out, wanted=wanted).values():
+            typer.echo(str(path))
+        return
     prepared = datasets.prepare(data, out, wanted=wanted, streams=streams, frames_per_stream=frames, seed=seed, seed_boards=seed_boards)
     for path in [*prepared.splits.values(), *(stream.frames for stream in prepared.streams)]:
         typer.echo(str(path))

@@ -1,4 +1,4 @@
-"""Windows cut from DeepPCB's boards (Tang et al. 2019): 1,500 real boards of 640 x 640 binarised pixels, six kinds of faults.
+"""DeepPCB's boards (Tang et al. 2019), whole or cut into windows: 1,500 real boards of 640 x 640 binarised pixels, six kinds of faults.
 
 The file is the packed copy described in docs/benchmarks.md: `test` bits, `boxes` [board, x1, y1, x2, y2, class], `split` (0 trainval,
 1 official test), `name` of each board. Its groups are the boards' runs; some runs occur in the official test list only: "unseen".
@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
+from provisioning.sources.boxed import Boxed
 from provisioning.sources.pool import Names, Pool
 from shared.errors import InputError
 
@@ -52,6 +53,32 @@ def load(folder: Path) -> Boards:
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         remedy = "Set TERRACE_DATA to the folder that holds it."
         raise InputError(f"DeepPCB's boards cannot be read from {path}: {error}.", remedy) from error
+
+
+def whole(boards: Boards, *, official_test: bool) -> Boxed:
+    """Return whole tested boards, grey, with a box around each fault; the template beside them is not used, as no line has one.
+
+    Args:
+        boards: what `load` read.
+        official_test: the official test list's boards instead of trainval's.
+    """
+    chosen = np.flatnonzero(boards.split == int(official_test))
+    own = boards.boxes[np.isin(boards.boxes[:, 0], chosen)]
+    return Boxed(
+        frames=(np.unpackbits(boards.bits[chosen], axis=2) * np.uint8(255))[..., None],
+        boxes=own[:, 1:5].astype(np.float32),
+        classes=own[:, 5] - 1,
+        pictures=np.searchsorted(chosen, own[:, 0]),
+        units=boards.name[chosen],
+        groups=_groups(boards, chosen),
+        names=boards.classes[1:],
+    )
+
+
+def _groups(boards: Boards, chosen: Boxes) -> Names:
+    """Return per board whether trainval has boards of its run."""
+    seen = {_group(str(name)) for name in boards.name[boards.split == 0]}
+    return np.array(["seen" if _group(str(name)) in seen else "unseen" for name in boards.name[chosen]])
 
 
 def cut(boards: Boards, *, official_test: bool, seed: int) -> Pool:

@@ -24,7 +24,8 @@ SMALL_SIDE_PX = 48
 """Pictures with a shorter side keep more resolution in the first layers."""
 
 
-def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """Return a 3x3 convolution, its batch norm and a ReLU."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
@@ -35,7 +36,7 @@ class Student(nn.Module):
         super().__init__()
         strides = STUDENT_STRIDES if side >= SMALL_SIDE_PX else (1, 2, 2, 1, 1)
         widths = (3, *STUDENT_WIDTHS)
-        self.features = nn.Sequential(*(_block(a, b, s) for a, b, s in zip(widths, widths[1:], strides, strict=False)))
+        self.features = nn.Sequential(*(block(a, b, s) for a, b, s in zip(widths, widths[1:], strides, strict=False)))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.head = nn.Linear(widths[-1], classes)
 
@@ -50,7 +51,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = _block(width, width, 1)
+        self.first = block(width, width, 1)
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -66,8 +67,8 @@ class Expert(nn.Module):
         super().__init__()
         widths = EXPERT_WIDTHS
         stem = 2 if side >= SMALL_SIDE_PX else 1
-        layers: list[nn.Module] = [_block(3, widths[0], stem)]
-        layers += [_block(width, wider, 2) for width, wider in itertools.pairwise(widths)]
+        layers: list[nn.Module] = [block(3, widths[0], stem)]
+        layers += [block(width, wider, 2) for width, wider in itertools.pairwise(widths)]
         layers.append(Residual(widths[-1]))
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveMaxPool2d(1)

@@ -18,13 +18,15 @@ def cache() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "terrace"
 
 
-def built(data: str) -> Path:
+def built(data: str, task: str = "classification") -> Path:
     """Return the folder in which `terrace models build --data DATA` leaves the models of a data set.
 
     Args:
         data: line, deeppcb, fashion-mnist, or a folder; another content of the folder, another name.
+        task: what the models do; other tasks than classification have folders of their own.
     """
-    return cache() / "models" / (data if data in NAMED else f"folder-{listing(Path(data))[:16]}")
+    name = data if data in NAMED else f"folder-{listing(Path(data))[:16]}"
+    return cache() / "models" / (name if task == "classification" else f"{name}-{task}")
 
 
 def listing(folder: Path) -> str:
