@@ -77,8 +77,8 @@ bench: $(BENCH_STAMP) broker ## a benchmark: make bench NAME=x [JSON=1] [FULL=1]
 	@$(if $(NAME),,$(error say which: make bench NAME=x; the names are the files of tests/bench))
 	@FULL=$(FULL) .venv-bench/bin/python -m tests.bench $(NAME) $(if $(JSON),--json)
 
-models: $(STAMP) ## rebuild the shipped models (DATA=line|deeppcb|fashion-mnist|FOLDER)
-	@$(BIN)/terrace models build --data $(or $(DATA),line)
+models: $(STAMP) ## rebuild the shipped models (DATA=line|deeppcb|fashion-mnist|FOLDER, TASK=classification|detection|segmentation)
+	@$(BIN)/terrace models build --data $(or $(DATA),line) --task $(or $(TASK),classification)
 
 constraints: $(STAMP) ## pin again what each tier installs
 	@for tier in edge:3.10 provision:3.10 region:3.11 cloud:3.11 all,dev:3.11 bench,dev:3.11; do \

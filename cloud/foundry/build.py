@@ -117,7 +117,9 @@ def prepared_data(bench: Workbench, data: str, *, task: str = "classification") 
 def _state_of(data: str) -> bytes:
     """Return what the prepared pictures depend on: the code that makes them and the files they are cut from."""
     made_by = Path(__file__).resolve().parents[2] / "provisioning"
-    code = digest(*sorted([*made_by.glob("line/*.py"), *made_by.glob("sources/*.py"), *made_by.glob("datasets.py"), *made_by.glob("pictured.py")]))
+    code = digest(
+        *sorted([*made_by.glob("line/*.py"), *made_by.glob("sources/*.py"), *made_by.glob("datasets.py"), *made_by.glob("pictured.py")])
+    )
     return code + data.encode() + (listing(Path(data)).encode() if data not in NAMED else b"")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cloud.foundry import build as recipes
-from cloud.foundry import detection
+from cloud.foundry import detection, segmentation
 from shared import log
 from shared.errors import InputError, TrustError
 from shared.release.card import Card, decode_card, sha256
@@ -25,7 +25,7 @@ SHIPPED = Path("models") / "line"
 def build(
     data: Annotated[str, typer.Option(help="line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")] = "line",
     out: Annotated[Path | None, typer.Option(help="Folder for the releases; else models/line, or the cache.", metavar="DIR")] = None,
-    task: Annotated[str, typer.Option(help="classification, or detection (deeppcb: whole boards).")] = "classification",
+    task: Annotated[str, typer.Option(help="classification, detection (deeppcb: whole boards) or segmentation (line).")] = "classification",
 ) -> None:
     """Train the expert and the student, quantise, calibrate, and write both releases with their cards.
 
@@ -48,7 +48,11 @@ def build(
 
 
 def _builder(task: str) -> Callable[..., recipes.Built]:
-    builders: dict[str, Callable[..., recipes.Built]] = {"classification": recipes.build, "detection": detection.build}
+    builders: dict[str, Callable[..., recipes.Built]] = {
+        "classification": recipes.build,
+        "detection": detection.build,
+        "segmentation": segmentation.build,
+    }
     if task not in builders:
         raise InputError(f"there is no recipe for the task {task}.", f"Take one of: {', '.join(builders)}.")
     return builders[task]

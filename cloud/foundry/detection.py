@@ -4,38 +4,46 @@ Rules, in order:
 1. The data come from `terrace provision data --task detection`, a process of its own; splits share no board.
 2. Both networks learn from boxes; the student does not learn from the expert.
 3. INT8 ends with the last convolutions: boxes in pixels and probabilities share no scale (see quantise).
-4. Everything that is reported is measured on the policy-test split, which neither trained, calibrated nor chose anything.
-5. `out` gets the same files as a classifier's build leaves (see build).
+4. The score from which boxes are told and the deferral threshold are chosen on the policy-fit split. A picture is right when every thing
+   on it has a box and every box a thing.
+5. Everything that is reported is measured on the policy-test split, which neither trained, calibrated nor chose anything.
+6. `out` gets the same files as a classifier's build leaves (see build).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from cloud.foundry import build as releases
-from cloud.foundry import cards, detectortraining, finding, measure
+from cloud.foundry import cards, detectortraining, finding, judged, measure, predictions
 from cloud.foundry.boards import Boards, load
 from cloud.foundry.build import Built, lineage, prepared_data, put
-from cloud.foundry.detectorplans import DetectorPlan
+from cloud.foundry.judged import Judged
 from cloud.foundry.quantise import quantise
+from cloud.foundry.schooling import DetectorPlan
 from cloud.foundry.selftest import recorded
 from cloud.foundry.workbench import Say, Workbench, digest
+from shared.deferral.missed import DEFAULT, SCORES, Candidates
 from shared.durable import write
-from shared.release.card import Card, Lineage, sha256
+from shared.release.card import Card, DetectionSpec, Lineage, sha256
 from shared.release.modelcache import cache
+from shared.vision.boxes import Detections
 
 CALIBRATION_PICTURES = 32
 TIMED_PAIRS = 40
+Found = dict[str, list[Detections]]
 
 
 class _Networks(msgspec.Struct, frozen=True, kw_only=True):
     """The finished models: the expert, the INT8 student, the same in FP32, and its weights."""
 
     expert: Path
-    student: Path
-    fp32: Path
+    student_int8: Path
+    student_fp32: Path
     weights: Path
 
 
@@ -61,7 +69,9 @@ def build(data: str, out: Path, *, say: Say, plan: DetectorPlan | None = None, p
     student, expert = (_trained(bench, family, splits["seed"], plan, of_data) for family in ("student", "expert"))
     fp32 = student / "student.onnx"
     small = bench.step("int8", digest(fp32) + b"u8s8-float-tail", lambda made: _quantise(made, splits["calibration"], fp32))
-    files = _Networks(expert=expert / "expert.onnx", student=small / "student.onnx", fp32=fp32, weights=student / "student.npz")
+    files = _Networks(
+        expert=expert / "expert.onnx", student_int8=small / "student.onnx", student_fp32=fp32, weights=student / "student.npz"
+    )
     say("measuring and writing the cards")
     return _release(out, splits, lineage(data, of_data.decode(), plan), files)
 
@@ -78,36 +88,63 @@ def _quantise(folder: Path, calibration: Boards, fp32: Path) -> None:
 
 def _release(out: Path, splits: dict[str, Boards], origin: Lineage, files: _Networks) -> Built:
     """Measure, write the cards and copy the files to where they are shipped from."""
-    origin = cards.with_figures(origin, _figures(files, splits["policy-test"]))
-    student = _card("student", files.student, splits["calibration"], origin)
-    expert = _card("expert", files.expert, splits["calibration"], origin)
-    put(out, files.student, student)
+    fit, test = splits["policy-fit"], splits["policy-test"]
+    fitted, tested = (_found(files, one) for one in (fit, test))
+    thresholds = {name: finding.threshold_of(fitted[name], finding.truths(fit)) for name in fitted}
+    at_fit, at_test = _judged(fitted, fit, thresholds), _judged(tested, test, thresholds)
+    origin = cards.with_figures(origin, _figures(files, tested, test, thresholds))
+    student = msgspec.structs.replace(
+        _card("student", files.student_int8, splits["calibration"], origin, thresholds["student_int8"]),
+        calibration=judged.calibration(at_fit, at_test, score=DEFAULT),
+        deferral_curve=judged.curve(at_test),
+    )
+    expert = _card("expert", files.expert, splits["calibration"], origin, thresholds["expert"])
+    put(out, files.student_int8, student)
     put(out, files.expert, expert)
     write(out / "student" / f"{releases.RELEASE:06d}.npz", files.weights.read_bytes())
     return Built(folder=out, student=student, expert=expert)
 
 
-def _card(family: str, onnx: Path, boards: Boards, origin: Lineage) -> Card:
-    """Return a detector's card. It holds no threshold yet, so devices audit only (see the card's calibration)."""
+def _found(files: _Networks, boards: Boards) -> Found:
+    paths = {"student_fp32": files.student_fp32, "student_int8": files.student_int8, "expert": files.expert}
+    return {name: finding.detections(path, boards.scenes.frames, boards.spec, len(boards.names)) for name, path in paths.items()}
+
+
+def _judged(found: Found, boards: Boards, thresholds: Mapping[str, float]) -> Judged:
+    """Return how sure the INT8 student looks on each board, and whether it and the expert are right (rule 4)."""
+    truth, told = finding.truths(boards), thresholds["student_int8"]
+    sure = [SCORES[DEFAULT](Candidates(scores=one.scores, threshold=told)) for one in found["student_int8"]]
+    return Judged(
+        scores=np.array(sure, np.float64),
+        student_right=finding.right(found["student_int8"], truth, told),
+        expert_right=finding.right(found["expert"], truth, thresholds["expert"]),
+        units=boards.units,
+    )
+
+
+def _card(family: str, onnx: Path, boards: Boards, origin: Lineage, threshold: float) -> Card:
+    frames = boards.evenly(1)
     return Card(
         model=family,
         release=releases.RELEASE,
         labels=boards.names,
         task="detection",
         input=boards.spec,
-        self_test=recorded(onnx, boards.evenly(1), boards.spec),
+        self_test=recorded(predictions.logits(onnx, frames, boards.spec), frames),
         lineage=origin,
         onnx_sha256=sha256(onnx.read_bytes()),
+        detection=DetectionSpec(head="classes", score_threshold=threshold, doubt_threshold=finding.LOWEST_SCORE),
     )
 
 
-def _figures(files: _Networks, test: Boards) -> dict[str, float]:
-    """Return what the three files find on the policy-test split, and INT8's gain (rule 4)."""
-    spec, truth, labels = test.spec, finding.truths(test), len(test.names)
-    reached = {}
-    for name, path in (("student_fp32", files.fp32), ("student_int8", files.student), ("expert", files.expert)):
-        found = finding.detections(path, test.scenes.frames, spec, labels)
-        reached.update({f"{name}_{figure}": value for figure, value in finding.figures(found, truth).items()})
-    ratio, milliseconds = measure.speedup(files.fp32, files.student, test.evenly(8), spec, pairs=TIMED_PAIRS)
+def _figures(files: _Networks, found: Found, test: Boards, thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Return how good the three files are on the policy-test split, and INT8's gain (rule 5)."""
+    truth = finding.truths(test)
+    reached = {
+        f"{name}_{figure}": value
+        for name, boxes in found.items()
+        for figure, value in finding.figures(boxes, truth, thresholds[name]).items()
+    }
+    ratio, milliseconds = measure.speedup(files.student_fp32, files.student_int8, test.evenly(8), test.spec, pairs=TIMED_PAIRS)
     drop = reached["student_fp32_map_50"] - reached["student_int8_map_50"]
     return {**reached, "int8_map_50_drop": drop, "int8_speedup": ratio, "int8_latency_ms": milliseconds}

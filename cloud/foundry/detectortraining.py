@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from cloud.foundry.boards import Boards, rgb
-from cloud.foundry.detectorplans import DetectorPlan, Schooling, crops_at, recipe
 from cloud.foundry.export import to_onnx
+from cloud.foundry.schooling import DetectorPlan, crops_at, recipe
 from cloud.foundry.training import reporter
 from cloud.foundry.workbench import Say
 from shared.durable import write
@@ -30,17 +30,16 @@ def train(folder: Path, family: str, boards: Boards, plan: DetectorPlan, say: Sa
         plan: how.
         say: told the progress in lines.
     """
-    schooling: Schooling = plan.student if family == "student" else plan.expert
     model = detector.build(family, len(boards.names), seed=plan.seed)
 
     def loss_of(step: int) -> torch.Tensor:
-        side, count = crops_at(step, plan, schooling)
+        side, count = crops_at(step, plan, family)
         random = np.random.default_rng([plan.seed, step])
         batch = crops(boards.scenes, side=side, count=count, turning=plan.turning, random=random)
         targets = assigned(batch, stride=detector.STRIDE_PX)
         return detectionloss.loss(model.maps(tensor(rgb(batch.frames))), targets)
 
-    course.run(model, loss_of, recipe(plan, schooling), state=folder / STATE, progress=reporter(say, family))
+    course.run(model, loss_of, recipe(plan, family), state=folder / STATE, progress=reporter(say, family))
     arrays.save(folder / f"{family}.npz", arrays.to_arrays(model))
     write(folder / f"{family}.onnx", to_onnx(model, side=boards.spec.width))
     (folder / STATE).unlink(missing_ok=True)

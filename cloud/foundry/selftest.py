@@ -40,6 +40,23 @@ def packed(inputs: Frames, wanted: Logits) -> SelfTest:
     )
 
 
+def recorded(answers: Logits, frames: Frames) -> SelfTest:
+    """Return the self-test of a network that answers with a map: each picture's answer in one row, rounded to what JSON needs.
+
+    Args:
+        answers: what the model gives on `frames`, float32 (N, ...).
+        frames: uint8 (N, H, W, 3); few, since an answer has tens of thousands of numbers.
+    """
+    rows = answers.reshape(len(answers), -1)
+    tolerance = float(rows.max() - rows.min()) * TOLERANCE_SHARE
+    return SelfTest(
+        shape=(len(frames), *frames.shape[1:]),
+        inputs=pack_inputs(frames),
+        logits=tuple(tuple(float(f"{value:.3g}") for value in row) for row in rows.tolist()),
+        tolerance=tolerance,
+    )
+
+
 def chosen(labels: Labels, logits: Logits, count: int = COUNT) -> list[int]:
     """Return the indices of the surest right answers, of different classes as long as there are any."""
     right = np.flatnonzero(logits.argmax(axis=1) == labels)

@@ -62,7 +62,6 @@ class Workbench:
             raise
         return done
 
-
     def resumed(self, name: str, key: bytes, make: Callable[[Path], None]) -> Path:
         """Return the folder of a long step's result, going on with what an earlier build left of it.
 

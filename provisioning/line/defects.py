@@ -6,7 +6,8 @@ Rules, in order:
 1. A fault lies inside the window by MARGIN_PX and apart from drilled holes.
 2. It does to the copper what its name says and nothing else: a mouse bite leaves the trace whole, a spur touches no other net,
    a short joins two different nets, an island touches nothing, a pinhole is closed all around.
-3. `plant` gives None when the layout has no room for it; the caller draws another layout.
+3. A fault's pixels are those whose copper it changed, before light and lens: what a segmentation should find.
+4. `plant` gives None when the layout has no room for it; the caller draws another layout.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 
 from provisioning.line.geometry import Field, Grid, capsule, disc, grid, ray
@@ -23,10 +25,18 @@ NAMES = ("none", "open", "short", "mousebite", "spur", "copper", "pinhole")
 MARGIN_PX = 22
 TRIES = 24
 Spot = tuple[float, float]
+Pixels = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 NOWHERE: Spot = (-1.0, -1.0)
 
 
-def plant(kind: int, layout: Layout, random: Random, rough: Field, scale: float = 1.0) -> Spot | None:
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A planted fault: its middle (column, row) in pixels, NOWHERE for none, and the `pixels` (size, size) whose copper it changed."""
+
+    middle: Spot
+    pixels: Pixels
+
+
+def plant(kind: int, layout: Layout, random: Random, rough: Field, scale: float = 1.0) -> Fault | None:
     """Plant one fault into a layout's copper.
 
     Args:
@@ -37,16 +47,17 @@ def plant(kind: int, layout: Layout, random: Random, rough: Field, scale: float 
         scale: multiplies the fault's size; smaller is harder to see.
 
     Returns:
-        The fault's middle (column, row) in pixels, NOWHERE for no fault, or None when it did not fit.
+        The fault, or None when it did not fit.
     """
     if kind == 0:
-        return NOWHERE
+        return Fault(middle=NOWHERE, pixels=np.zeros(layout.copper.shape, np.bool_))
     site = _Site(layout, random, rough, scale)
     before = layout.copper.copy()
     if not any(PLANTERS[kind](site) for _ in range(TRIES)):
         return None
-    rows, columns = np.nonzero((layout.copper < 0) != (before < 0))
-    return (float(columns.mean()), float(rows.mean())) if len(rows) else None
+    changed = (layout.copper < 0) != (before < 0)
+    rows, columns = np.nonzero(changed)
+    return Fault(middle=(float(columns.mean()), float(rows.mean())), pixels=changed) if len(rows) else None
 
 
 class _Site:

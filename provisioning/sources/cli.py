@@ -17,7 +17,9 @@ app = typer.Typer(help="Prepare data sets.")
 def data(
     out: Annotated[Path, typer.Option(help="Folder to write the .npz files into.", metavar="DIR")],
     data: Annotated[str, typer.Option(help="line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")] = "line",
-    task: Annotated[str, typer.Option(help="classification, or detection (deeppcb: whole boards with boxes).")] = "classification",
+    task: Annotated[
+        str, typer.Option(help="classification, detection (deeppcb: boards with boxes) or segmentation (line: masks).")
+    ] = "classification",
     split: Annotated[list[str] | None, typer.Option(help="seed, calibration, policy-fit, policy-test or streams; repeat it.")] = None,
     streams: Annotated[int, typer.Option(min=1, max=64, help="How many streams.")] = 2,
     frames: Annotated[int, typer.Option(min=1, help="Frames per stream.")] = 1500,

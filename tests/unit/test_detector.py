@@ -99,9 +99,11 @@ def test_the_exported_graph_says_what_the_network_says(tmp_path: Path) -> None:
 def test_a_perfect_answer_costs_nothing_and_a_silent_cell_teaches_nothing() -> None:
     box = torch.tensor([[4.0, 4.0, 28.0, 20.0]])
     overlap, general = detectionloss.overlaps(box, box)
-    assert float(overlap) == pytest.approx(1, abs=1e-5) and float(general) == pytest.approx(1, abs=1e-5)
+    assert float(overlap) == pytest.approx(1, abs=1e-5)
+    assert float(general) == pytest.approx(1, abs=1e-5)
     apart = detectionloss.overlaps(box, box + 100)
-    assert float(apart[0]) == 0 and -1 < float(apart[1]) < 0
+    assert float(apart[0]) == 0
+    assert -1 < float(apart[1]) < 0
     cells = torch.tensor([0, 9])
     boxes = detectionloss.corners(torch.ones(2, 4), cells, 4)
     assert boxes.tolist() == [[-4, -4, 12, 12], [4, 12, 20, 28]]

@@ -34,9 +34,10 @@ def planted(kind: int, seed: int) -> tuple[np.ndarray, np.ndarray, tuple[float, 
     while True:
         layout = draw(random, 96)
         before = layout.copper.copy()
-        spot = plant(kind, layout, random, smooth_noise(random, 96, 5), 1.3)
-        if spot is not None:
-            return before < 0, layout.copper < 0, spot
+        fault = plant(kind, layout, random, smooth_noise(random, 96, 5), 1.3)
+        if fault is not None:
+            assert np.array_equal(fault.pixels, (before < 0) != (layout.copper < 0))
+            return before < 0, layout.copper < 0, fault.middle
 
 
 def test_shapes_know_their_distance() -> None:
@@ -66,6 +67,8 @@ def test_windows_carry_the_wanted_share_of_defects_and_their_place() -> None:
     faulty = windows.spots[windows.labels > 0]
     assert faulty.min() >= 12
     assert faulty.max() < 84
+    for label, mask in zip(windows.labels, windows.masks, strict=True):
+        assert set(np.unique(mask).tolist()) == {0, int(label)}
     assert generate(seed=5, boards=2, defect_share=0.0).labels.sum() == 0
 
 
