@@ -1,4 +1,4 @@
-"""The recipe of a data set's detectors: data, student, expert, INT8, cards. Each step is kept, and each training goes on where it was stopped.
+"""The recipe of a data set's detectors: data, student, expert, INT8, cards. Steps are kept; a training goes on where it was stopped.
 
 Rules, in order:
 1. The data come from `terrace provision data --task detection`, a process of its own; splits share no board.
@@ -32,9 +32,12 @@ from shared.durable import write
 from shared.release.card import Card, DetectionSpec, Lineage, sha256
 from shared.release.modelcache import cache
 from shared.vision.boxes import Detections
+from shared.vision.tasks.detection import Detection
+from shared.vision.tasks.heads import CLASSES
 
 CALIBRATION_PICTURES = 32
 TIMED_PAIRS = 40
+SELF_TEST_PICTURES = 2
 Found = dict[str, list[Detections]]
 
 
@@ -123,17 +126,19 @@ def _judged(found: Found, boards: Boards, thresholds: Mapping[str, float]) -> Ju
 
 
 def _card(family: str, onnx: Path, boards: Boards, origin: Lineage, threshold: float) -> Card:
-    frames = boards.evenly(1)
+    frames = boards.evenly(SELF_TEST_PICTURES)
+    reading = DetectionSpec(head=CLASSES, score_threshold=threshold, doubt_threshold=finding.LOWEST_SCORE)
+    task = Detection(labels=len(boards.names), input=boards.spec, spec=reading)
     return Card(
         model=family,
         release=releases.RELEASE,
         labels=boards.names,
         task="detection",
         input=boards.spec,
-        self_test=recorded(predictions.logits(onnx, frames, boards.spec), frames),
+        self_test=recorded(task.outline(predictions.logits(onnx, frames, boards.spec)), frames),
         lineage=origin,
         onnx_sha256=sha256(onnx.read_bytes()),
-        detection=DetectionSpec(head="classes", score_threshold=threshold, doubt_threshold=finding.LOWEST_SCORE),
+        detection=reading,
     )
 
 

@@ -33,7 +33,8 @@ def train(folder: Path, family: str, boards: Boards, plan: DetectorPlan, say: Sa
     model = detector.build(family, len(boards.names), seed=plan.seed)
 
     def loss_of(step: int) -> torch.Tensor:
-        side, count = crops_at(step, plan, family)
+        wanted, count = crops_at(step, plan, family)
+        side = min(wanted, *boards.scenes.frames.shape[1:3])
         random = np.random.default_rng([plan.seed, step])
         batch = crops(boards.scenes, side=side, count=count, turning=plan.turning, random=random)
         targets = assigned(batch, stride=detector.STRIDE_PX)

@@ -2,7 +2,8 @@
 
 Weights use seven bits (`reduce_range`): without VNNI, x86 adds two products in 16 bits and would saturate with eight; with seven every
 machine computes the same integers, so one self-test fits all. What a detector computes after its last convolutions (boxes in pixels and
-probabilities in one tensor) shares no scale, so it can stay in floating point (`float_tail`). ONNX Runtime's quantiser runs on files: they live in a folder of ours.
+probabilities in one tensor) shares no scale, so it can stay in floating point (`float_tail`). ONNX Runtime's quantiser runs on files:
+they live in a folder of ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recipe of a data set's segmenters: data, student, expert, INT8, cards. Each step is kept, and each training goes on where it was stopped.
+"""The recipe of a data set's segmenters: data, student, expert, INT8, cards. Steps are kept; a training goes on where it was stopped.
 
 Rules, in order:
 1. The data come from `terrace provision data --task segmentation`, a process of its own; splits share no board.
@@ -31,10 +31,12 @@ from shared.learning.loop import tensor
 from shared.learning.masked import varied
 from shared.release.card import Card, Lineage, sha256
 from shared.release.modelcache import cache
+from shared.vision.tasks.segmentation import Segmentation
 
 STATE = "training.pt"
 CALIBRATION_PICTURES = 128
 TIMED_PAIRS = 100
+SELF_TEST_PICTURES = 4
 
 
 def build(data: str, out: Path, *, say: Say, plan: SegmenterPlan | None = None, prepared: Path | None = None) -> Built:
@@ -114,14 +116,15 @@ def _release(out: Path, splits: dict[str, Outlines], origin: Lineage, files: dic
 
 def _card(family: str, onnx: Path, pictures: Outlines, origin: Lineage) -> Card:
     """Return a segmenter's card. It holds no threshold yet, so devices audit only (see the card's calibration)."""
-    frames = pictures.evenly(1)
+    frames = pictures.evenly(SELF_TEST_PICTURES)
+    task = Segmentation(labels=len(pictures.names))
     return Card(
         model=family,
         release=releases.RELEASE,
         labels=pictures.names,
         task="segmentation",
         input=pictures.spec,
-        self_test=recorded(predictions.logits(onnx, frames, pictures.spec), frames),
+        self_test=recorded(task.outline(predictions.logits(onnx, frames, pictures.spec)), frames),
         lineage=origin,
         onnx_sha256=sha256(onnx.read_bytes()),
     )

@@ -1,4 +1,4 @@
-"""Networks that find things in pictures: anchor-free, one map at an eighth of the side, whole pictures of any side that is a multiple of 32.
+"""Networks that find things in pictures: anchor-free, one map at an eighth of the side, whole pictures whose sides are multiples of 32.
 
 Made for INT8 as the classifiers are: plain 3x3 convolutions, channels in multiples of 16, batch norm that folds. Most weights lie where
 the map is small (a sixteenth and a thirty-second of the side), so that a million of them cost little time; a narrow way back up brings

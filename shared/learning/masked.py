@@ -1,4 +1,4 @@
-"""Pictures with the class of every pixel, and the varied batch of a step. Pure numpy; a step's batch depends on the seed and its number alone."""
+"""Pictures with the class of every pixel, and the varied batch of a step. Pure numpy; the same generator gives the same batch."""
 
 from __future__ import annotations
 

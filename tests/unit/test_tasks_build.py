@@ -38,7 +38,7 @@ def quiet(line: str) -> None:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A cache of its own and networks of a few thousand parameters."""
     monkeypatch.setenv("TERRACE_CACHE", str(tmp_path / "cache"))
-    tiny = detector.Widths((16, 16, 16, 16, 16), 0, 0, 16)
+    tiny = detector.Widths((16, 16, 32, 32, 32), 0, 0, 32)
     monkeypatch.setattr(detector, "FAMILIES", dict.fromkeys(("student", "expert"), lambda classes: detector.Detector(classes, tiny)))
     monkeypatch.setattr(segmenter, "FAMILIES", dict.fromkeys(("student", "expert"), lambda classes: segmenter.Segmenter(classes, (16, 16))))
     return tmp_path
@@ -64,7 +64,7 @@ def with_boxes(folder: Path) -> Path:
 def with_masks(folder: Path) -> Path:
     folder.mkdir()
     for seed, (name, count) in enumerate(COUNTS.items()):
-        one = plates(count, side=32, seed=seed, blocks=1)
+        one = plates(count, side=48, seed=seed, blocks=1)
         masks = (one.frames[..., 0] > 200).astype(np.uint8)
         units = np.array([f"{name}-{index}" for index in range(count)])
         pool = masked.Masked(frames=np.repeat(one.frames, 3, axis=3), masks=masks, units=units, names=("none", "bright"))
@@ -86,7 +86,7 @@ def check_release(done: Built, task: str) -> None:
 
 def test_a_detectors_build_that_was_killed_goes_on_and_leaves_releases(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = with_boxes(small / "data")
-    plan = DetectorPlan(student=Schooling(steps=40, rate=5e-3), expert=QUICK, crop_px=32, batch=8, threads=1)
+    plan = DetectorPlan(student=Schooling(steps=80, rate=1e-2), expert=QUICK, crop_px=64, batch=8, threads=1)
     once = course.run
 
     def killed(*given: object, **named: object) -> None:
