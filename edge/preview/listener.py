@@ -50,7 +50,10 @@ class Host(Protocol):
         """Return the next picture and its words, None when none came in time."""
 
     def leave(self) -> None:
-        """End the preview."""
+        """Note that the preview is to end."""
+
+    def after_answer(self) -> None:
+        """End the preview if it is to end: the last answer has been sent."""
 
 
 class Listener:
@@ -149,6 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a POST request."""
         self._answer(self._post)
+        self._host.after_answer()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no request that is known here."""

@@ -46,6 +46,7 @@ class Preview:
         self._door = Door(state / SOCKET, {"open": self.open, "close": self.close})
         self._lock = threading.RLock()
         self._visit: Visit | None = None
+        self._leaving: Visit | None = None
         self._listener: Listener | None = None
         self._timer: threading.Timer | None = None
         self.window = Window()
@@ -125,8 +126,6 @@ class Preview:
                 return None
             token = visit.enter(code, now)
             self._audit.append("a browser on this machine", "preview.enter" if token else "preview.refuse", "preview")
-            if visit.is_over(now):
-                threading.Thread(target=self._end, args=("too many wrong codes", visit), daemon=True).start()
             return {"token": token, "seconds": round(visit.until - now), "streams": list(self._streams)} if token else None
 
     def may_look(self, token: str) -> bool:
@@ -140,8 +139,16 @@ class Preview:
         return None if inferred is None else still(self.window, inferred)
 
     def leave(self) -> None:
-        """End the preview, as the page asks; from a thread of its own, as the asking one is the listener's."""
-        threading.Thread(target=self._end, args=("closed on the page",), daemon=True).start()
+        """Note that the page asks for the end."""
+        self._leaving = self._visit
+
+    def after_answer(self) -> None:
+        """End what the page wants ended, or what too many wrong codes have ended."""
+        visit = self._visit
+        if visit is not None and self._leaving is visit:
+            self._end("closed on the page", visit)
+        elif visit is not None and visit.is_over(clock.monotonic()):
+            self._end("too many wrong codes", visit)
 
     def _end(self, reason: str, only: Visit | None = None) -> bool:
         """End what is open, or one opening if it is still that; returns whether anything was."""
