@@ -350,7 +350,6 @@ class Agent:
                 put=self._frames.put,
                 gate=self._make_gate(stream),
                 size=self._models.input_size,
-                turns=turns,
             )
             for stream in self._settings.streams
         ]

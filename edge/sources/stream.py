@@ -16,15 +16,15 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import msgspec
 
 from edge.motion import MotionGate
 from edge.numbers import BLOCK, FrameNumbers
-from edge.sources.base import ALWAYS, LIVE, Shot, Size, Source
+from edge.sources.base import LIVE, Shot, Size, Source
 from edge.sources.pace import Thinning
 from edge.sources.state import StreamState, Watch
+from edge.sources.turns import give_way
 from shared import clock, log
 from shared.errors import InputError, TerraceError
 from shared.vision.frames import Frame
@@ -55,7 +55,6 @@ class StreamThread:
         put: called with every frame; must not block.
         gate: keeps back frames on which nothing moved; None for none.
         size: tells the size the running model takes, None before the first.
-        turns: entered while a frame is converted.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class StreamThread:
         put: Callable[[Frame], None],
         gate: MotionGate | None = None,
         size: Callable[[], Size | None] | None = None,
-        turns: AbstractContextManager[None] = ALWAYS,
     ) -> None:
         self.name = name
         self.state = StreamState()
@@ -78,7 +76,6 @@ class StreamThread:
         self._put = put
         self._gate = gate
         self._size = size
-        self._turns = turns
         self._number = self._block_end = 0
         self._watch = Watch(self.state)
         self._stopping = threading.Event()
@@ -98,6 +95,7 @@ class StreamThread:
         self._stopping.set()
 
     def _run(self) -> None:
+        give_way()
         wait_s = 1.0
         while not self._stopping.is_set():
             before = self.state.delivered
@@ -184,8 +182,7 @@ class StreamThread:
     def _develop(self, shot: Shot, number: int, period: float, now: float) -> Frame:
         """Convert what is needed of a shot."""
         look = shot.look
-        with self._turns:
-            pixels = look.pixels(self._size() if self._size else None)
+        pixels = look.pixels(self._size() if self._size else None)
         return Frame(
             stream=self.name,
             number=number,

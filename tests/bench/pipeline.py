@@ -216,7 +216,6 @@ def _streams(
             put=site.frames.put,
             gate=MotionGate(share=GATE_SHARE, is_audit=lambda number: number % 50 == 0) if gated else None,
             size=site.models.input_size,
-            turns=turns,
         )
         for name in names
     ]
