@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from edge import main
+from edge import livewords, main
 from edge.config import EdgeSettings
 from edge.model import open_model
 from edge.outletparts import outlets
@@ -45,7 +45,7 @@ def run(config: Config = DEFAULT) -> None:
 
 @app.command()
 def status(config: Config = DEFAULT, as_json: Json = False) -> None:
-    """Ask the running agent for its state: model, update, streams, link, spool, latencies.
+    """Ask the running agent for its state: model, update, streams, live risk, budget, link, spool, latencies.
 
     Example: terrace edge status --config edge.toml --json
     """
@@ -59,6 +59,8 @@ def status(config: Config = DEFAULT, as_json: Json = False) -> None:
     for name, stream in answer["streams"].items():
         counts = " ".join(f"{key} {stream[key]}" for key in ("frames", "dropped", "kept", "deferred", "audited", "failed", "corrupt"))
         typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip())
+    for line in livewords.lines(answer):
+        typer.echo(line)
     typer.echo(f"link     {'connected' if link.get('connected') else 'not connected'}")
     typer.echo(f"spool    {answer['spool']['cases']} cases, {answer['spool']['bytes']} bytes, {answer['spool']['evicted']} evicted")
     for name, output in answer["outputs"].items():
@@ -167,7 +169,7 @@ def explain(
     for event in found:
         typer.echo(
             f"{event['state']:12} {event['label']} ({event['confidence']:.3f}) by {event['source']} after {event['latency_ms']:.1f} ms; "
-            f"{event['action']}: {event['reason']}, score {event['score']}, release {event['release']}"
+            f"{event['action']}: {event['reason']}, score {event['score']}, threshold {event.get('threshold')}, release {event['release']}"
         )
 
 

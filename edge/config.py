@@ -72,13 +72,28 @@ class PolicySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `audit_share` of all frames is sent at random; while the region has a drift alarm it may ask for more, up to
     `audit_share_on_alarm` (0 refuses); `threshold` overrides the card's; `answer_deadline_s` is when a deferred frame's
-    event becomes final with the device's own prediction.
+    event becomes final with the device's own prediction. With `live_threshold` the threshold follows the audit samples' answers,
+    so that P(kept and student != expert) stays at `live_epsilon` (the card's epsilon when left out).
     """
 
     audit_share: Share = 0.02
     audit_share_on_alarm: Share = 0.25
     threshold: float | None = None
     answer_deadline_s: Positive = 5.0
+    live_threshold: bool = False
+    live_epsilon: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
+
+
+class BudgetSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What hard cases and audit samples may cost, in bytes of cases before they are sealed.
+
+    `bytes_per_s` or `bytes_per_day` holds hard cases back, the least valuable first (0: all of them; unlimited when both are left out; the
+    first of the two counts). Audit samples are not held back, unless `audit_bytes_per_s` limits them: then the live risk is censored.
+    """
+
+    bytes_per_s: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
+    bytes_per_day: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
+    audit_bytes_per_s: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
 
 
 class PictureSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -245,6 +260,7 @@ class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     model: ModelSettings = ModelSettings()
     update: UpdateSettings = UpdateSettings()
     metrics: MetricsSettings = MetricsSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @property
     def spool_path(self) -> Path:

@@ -32,7 +32,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     `sequence` is the frame's number, `time` when it was captured and `deadline` by when it is final (Unix seconds); `release` is the
     student's, `expert_release` the expert's where it answered; `latency_ms` counts from the frame's arrival. `objects` are there for
-    detection only (`index` and `label` are then the surest one's), `areas` for segmentation only: the share of the frame of each class.
+    detection only (`index` and `label` are then the surest one's), `areas` for segmentation only: the share of the frame of each class;
+    `threshold` is what `score` was compared with (null: nothing).
     """
 
     stream: str
@@ -53,6 +54,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     expert_release: int = 0
     objects: tuple[Object, ...] | msgspec.UnsetType = msgspec.UNSET
     areas: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    threshold: float | None = None
 
 
 class Inferred(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +146,7 @@ def _event(inferred: Inferred, prediction: Prediction, *, state: str, source: st
         expert_release=expert_release,
         objects=msgspec.UNSET if prediction.boxes is None else _objects(prediction.boxes, inferred.labels),
         areas=msgspec.UNSET if prediction.mask is None else dict(zip(inferred.labels, prediction.probabilities, strict=False)),
+        threshold=decision.threshold,
     )
 
 

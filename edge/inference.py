@@ -20,6 +20,7 @@ from edge.config import PolicySettings
 from edge.counters import Latencies, Served, StreamCounters, SwapRecord
 from edge.events import Inferred
 from edge.objects import Objects, Seen
+from edge.spending import Spending
 from shared.deferral.policy import BELOW_THRESHOLD, Action, Policy
 from shared.deferral.reading import Reader, Reading, is_known, reader_of
 from shared.errors import TerraceError
@@ -29,6 +30,7 @@ from shared.vision.frames import Frame
 from shared.vision.preprocess import prepare
 
 if TYPE_CHECKING:
+    from edge.liveaudits import LiveAudits
     from edge.model import LoadedModel
     from shared.clock import Clock
 
@@ -42,6 +44,8 @@ class Neighbours:
         audit_key: gives the key of the audit draw.
         dropped: counts the frames that were replaced before they were taken.
         audit_share: gives the share of frames to draw for audit at a monotonic time; the configuration's when left out.
+        audits: takes audit samples and says which threshold holds; the card's when left out.
+        spending: says what may be sent; everything when left out.
     """
 
     def __init__(
@@ -52,12 +56,16 @@ class Neighbours:
         audit_key: Callable[[], bytes],
         dropped: Callable[[], int],
         audit_share: Callable[[float], float] | None = None,
+        audits: LiveAudits | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.settle = settle
         self.hand_over = hand_over
         self.audit_key = audit_key
         self.dropped = dropped
         self.audit_share = audit_share
+        self.audits = audits
+        self.spending = spending
 
 
 class Inference:
@@ -106,7 +114,7 @@ class Inference:
             self._count_failure(model, frames, error)
             raise
         now, key = self._monotonic(), self._to.audit_key()
-        self._follow_audit_share(now)
+        self._follow(now)
         for frame, seen in zip(frames, self._seen(model, frames, reading), strict=True):
             self._finish(model, frame, seen, key, now)
         self.served[model.card.release].frames += len(frames)
@@ -147,6 +155,8 @@ class Inference:
         decision = self._policy.decide(stream=frame.stream, frame=frame.number, score=seen.score, audit_key=key)
         if seen.reason and decision.reason == BELOW_THRESHOLD:
             decision = msgspec.structs.replace(decision, reason=seen.reason)
+        if self._to.spending is not None:
+            decision = self._to.spending.applied(decision, now)
         inferred = Inferred(
             frame=frame,
             prediction=seen.prediction,
@@ -156,7 +166,9 @@ class Inference:
             labels=model.card.labels,
             deadline_s=self._settings.answer_deadline_s,
         )
+        inferred = self._drawn(inferred, now) if decision.action is Action.AUDIT else inferred
         self._to.settle(inferred, now)
+        decision = inferred.decision
         counters = self.counters[frame.stream]
         if decision.action is Action.KEEP:
             counters.kept += 1
@@ -168,6 +180,17 @@ class Inference:
         counters.last = frame.number
         self.latency.add(now - frame.arrived_at)
 
+    def _drawn(self, inferred: Inferred, now: float) -> Inferred:
+        """Count a drawn audit sample; returns it as it is when it may leave, else as the frame it would have been without the draw."""
+        is_sent = self._to.spending is None or self._to.spending.lets_audit_through(now)
+        if self._to.audits is not None:
+            self._to.audits.drawn(inferred, now, is_sent=is_sent)
+        if is_sent:
+            return inferred
+        undrawn = self._policy.without_draw(inferred.decision.score)
+        decision = undrawn if self._to.spending is None else self._to.spending.applied(undrawn, now)
+        return msgspec.structs.replace(inferred, decision=decision)
+
     def _adopt(self, model: LoadedModel) -> None:
         """Take the rules of a model that is new here from its card."""
         calibration, override = model.card.calibration, self._settings.threshold
@@ -176,13 +199,17 @@ class Inference:
         if calibration and not is_known(model.card) and override is None:
             threshold = None  # calibrated for a score this agent does not know: audit only
         self._policy = Policy(threshold=threshold, audit_share=self._settings.audit_share)
+        if self._to.audits is not None:
+            self._to.audits.adopt(model.card.release, threshold=threshold, epsilon=calibration.epsilon if calibration else None)
         self.served.setdefault(model.card.release, Served())
         self._running = model
 
-    def _follow_audit_share(self, now: float) -> None:
+    def _follow(self, now: float) -> None:
+        """Take the audit share and the threshold that hold now."""
         share = self._to.audit_share(now) if self._to.audit_share else self._policy.audit_share
-        if share != self._policy.audit_share:
-            self._policy = msgspec.structs.replace(self._policy, audit_share=share)
+        threshold = self._to.audits.threshold() if self._to.audits else self._policy.threshold
+        if share != self._policy.audit_share or threshold != self._policy.threshold:
+            self._policy = Policy(threshold=threshold, audit_share=share)
 
     def _count_failure(self, model: LoadedModel, frames: Sequence[Frame], error: TerraceError) -> None:
         self.served[model.card.release].failures += len(frames)

@@ -23,6 +23,7 @@ from edge.counters import Served
 from edge.events import Inferred
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
+from edge.liveaudits import LiveAudits
 from edge.metricsport import MetricsPort
 from edge.model import MakeEngine, ModelSlot, open_model
 from edge.motion import MotionGate
@@ -40,6 +41,7 @@ from edge.sources.group import StreamGroup
 from edge.sources.make import make_source
 from edge.sources.stream import StreamThread, Wishes
 from edge.sources.turns import Turns
+from edge.spending import Spending
 from edge.spooling import CaseWriter
 from edge.swap import Service
 from edge.updater import Updater, UpdaterSettings
@@ -200,6 +202,8 @@ class Agent:
         self._shadow = Shadow()
         self._hand_over = HandOver()
         self._audit_share = AuditShare(own=settings.policy.audit_share, highest=settings.policy.audit_share_on_alarm)
+        self._audits = LiveAudits(epsilon=settings.policy.live_epsilon, follows=settings.policy.live_threshold)
+        self._spending = Spending(settings.budget)
         self._uplink = self._make_uplink(identity)
         self._writer = CaseWriter(
             frames=self._hand_over,
@@ -207,7 +211,8 @@ class Agent:
             card=lambda: model.card if (model := self._models.current()) else None,
             offer=self._uplink.offer_many,
             bind=self._settler.bind,
-            audited=self._shadow.spooled,
+            audited=self._sampled,
+            spent=self._spending.spent,
             tend=self._spool.tend,
             load=lambda: LinkLoad(rate_bytes_per_s=self._uplink.rate_bytes_per_s, backlog_bytes=self._spool.occupancy()[1]),
         )
@@ -219,6 +224,8 @@ class Agent:
                 audit_key=self._uplink.audit_key,
                 dropped=self._frames.dropped_in_all,
                 audit_share=self._audit_share_at,
+                audits=self._audits,
+                spending=self._spending,
             ),
             streams=[stream.name for stream in settings.streams],
             monotonic=clock.monotonic,
@@ -238,6 +245,8 @@ class Agent:
             events=self._events,
             spool=self._spool,
             link=self._uplink,
+            audits=self._audits,
+            spending=self._spending,
             wall=clock.wall,
         )
         self._updater = self._make_updater()
@@ -325,12 +334,18 @@ class Agent:
     def _answered(self, answer: Answer) -> None:
         self._settler.answer(answer)
         self._shadow.answer(answer)
+        self._audits.answer(answer)
+
+    def _sampled(self, sequence: int, inferred: Inferred) -> None:
+        self._audits.spooled(sequence, inferred)
+        self._shadow.spooled(sequence, inferred)
 
     def _joined(self, stream: str, frame: int, said: Detections, part: crops.Part | None) -> None:
         self._inference.joined(stream, frame, said, part)
 
     def _audit_share_at(self, now: float) -> float:
-        return max(self._audit_share.at(now), self._settings.update.audit_share if self._shadow.is_comparing else 0.0)
+        alarmed = self._settings.policy.audit_share_on_alarm if self._audits.alarm else 0.0
+        return max(self._audit_share.at(now), alarmed, self._settings.update.audit_share if self._shadow.is_comparing else 0.0)
 
     def _commanded(self, command: Command) -> bool:
         return command.name == COMMAND and self._audit_share.ask(command.argument, now=clock.monotonic())

@@ -9,16 +9,19 @@ import msgspec
 
 from edge.config import EdgeSettings
 from edge.counters import SwapRecord
-from shared.wire.messages import StreamCounts, Telemetry
+from shared import clock
+from shared.wire.messages import LiveWord, StreamCounts, Telemetry
 
 if TYPE_CHECKING:  # it reads their counters and makes none of them
     from edge.handover import HandOver
     from edge.inference import Inference
+    from edge.liveaudits import LiveAudits
     from edge.model import ModelSlot
     from edge.newest import NewestFrames
     from edge.outputs import EventFile
     from edge.settling import Settler
     from edge.sources.stream import StreamThread
+    from edge.spending import Spending
     from edge.spooling import CaseWriter
     from shared.clock import Clock
     from shared.link.spool import Spool
@@ -46,6 +49,8 @@ class Reporter:
         events: the event file.
         spool: the spool.
         link: the uplink.
+        audits: the live risk.
+        spending: the byte budget.
         wall: tells Unix seconds.
     """
 
@@ -63,6 +68,8 @@ class Reporter:
         events: EventFile,
         spool: Spool,
         link: Tells,
+        audits: LiveAudits,
+        spending: Spending,
         wall: Clock,
     ) -> None:
         self._settings = settings
@@ -76,6 +83,8 @@ class Reporter:
         self._events = events
         self._spool = spool
         self._link = link
+        self._audits = audits
+        self._spending = spending
         self._wall = wall
         self.updater: Tells | None = None
         self.preview: Tells | None = None
@@ -93,6 +102,8 @@ class Reporter:
             "model": {"engine": model.engine.name if model else "", "waiting_for_first": model is None, "reason": self._inference.reason},
             "update": self.updater.status() if self.updater else nothing,
             "audit_share": self._inference.audit_share,
+            "live": self._live(),
+            "budget": self._spending.status(clock.monotonic()),
             "streams": {stream.name: self._stream(stream) for stream in self._streams},
             "link": self._link.status(),
             "spool": self._spool_status(),
@@ -127,7 +138,29 @@ class Reporter:
             spool_bytes=0,
             latency_ms_p50=self._inference.latency.percentile_ms(0.5),
             audit_share=self._inference.audit_share,
-            audits_lost=self._hand_over.dropped_audit + self._writer.failed + self._writer.refused,
+            audits_lost=self._hand_over.dropped_audit + self._writer.failed + self._writer.refused + self._spending.audits_refused,
+            live=self._live_word(),
+        )
+
+    def _live(self) -> dict[str, Any]:
+        state = msgspec.structs.asdict(self._audits.state(clock.monotonic()))
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in state.items()}
+
+    def _live_word(self) -> LiveWord:
+        now = clock.monotonic()
+        state, spending = self._audits.state(now), self._spending.status(now)
+        return LiveWord(
+            risk=state.risk,
+            low=state.low,
+            high=state.high,
+            audited=state.audited,
+            is_censored=state.is_censored,
+            threshold=state.threshold,
+            epsilon=state.epsilon,
+            debt=state.debt,
+            drift=state.drift,
+            budget_use=spending["use"],
+            held_back=spending["held_back"],
         )
 
     def _counts(self, stream: StreamThread) -> StreamCounts:

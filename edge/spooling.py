@@ -42,6 +42,7 @@ class CaseWriter:
         bind: told the sequence of each stored case's frame that awaits an answer.
         audited: told the sequence and frame of each stored audit sample.
         tend: called about every second with monotonic seconds; lets the spool go back to a disk that can be written again.
+        spent: told the bytes of each stored case, and whether it is an audit sample.
         load: returns how fast the link is and how much waits for it.
     """
 
@@ -56,6 +57,7 @@ class CaseWriter:
         audited: Callable[[int, Inferred], None] | None = None,
         tend: Callable[[float], None] | None = None,
         load: Callable[[], LinkLoad] = LinkLoad,
+        spent: Callable[[int, bool], None] | None = None,
     ) -> None:
         self._frames = frames
         self._pictures = pictures
@@ -64,6 +66,7 @@ class CaseWriter:
         self._bind = bind
         self._audited = audited
         self._load = load
+        self._spent = spent
         self._times = EncodeTimes()
         self._tend = tend
         self._stopping = False
@@ -94,16 +97,19 @@ class CaseWriter:
 
     def _write(self, group: Sequence[Inferred]) -> None:
         try:
-            sequences = self._offer([self._new_case(inferred) for inferred in group])
+            cases = [self._new_case(inferred) for inferred in group]
+            sequences = self._offer(cases)
         except Exception as error:  # noqa: BLE001 - whatever fails here costs these cases; the next ones are tried again
             self.failed += len(group)
             log.get("cases").warning(NOT_SPOOLED, frames=[inferred.key for inferred in group], reason=str(error))
             return
-        for inferred, sequence in zip(group, sequences, strict=True):
+        for inferred, case, sequence in zip(group, cases, sequences, strict=True):
             if sequence is None:
                 self.refused += 1
                 continue
             self.spooled += 1
+            if self._spent is not None:
+                self._spent(len(case.payload), case.is_audit)
             if inferred.decision.awaits_answer:
                 self._bind(sequence, inferred.key)
             if self._audited is not None and inferred.decision.action is Action.AUDIT:

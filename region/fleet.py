@@ -82,4 +82,5 @@ def _fields(message: Telemetry | UpdateReport) -> dict[str, Any]:
     fields = msgspec.structs.asdict(message)
     if isinstance(message, Telemetry):
         fields["streams"] = [msgspec.structs.asdict(stream) for stream in message.streams]
+        fields["live"] = None if message.live is None else msgspec.structs.asdict(message.live)
     return fields

@@ -8,7 +8,7 @@ Rules, in order:
 3. A score that is no number is sent (DEFER, `no_score`).
 4. A score below the threshold is sent and waits for the region's answer (DEFER); any other is kept (KEEP).
 
-Not here: the byte budget and near-duplicates, which come after.
+Not here: the byte budget (shared.deferral.budget; KEEP, `over_budget`) and near-duplicates, which come after.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import msgspec
 
 from shared.deferral.audit import is_audit
 
-AUDIT_SAMPLE, BELOW_THRESHOLD, REACHES_THRESHOLD, UNCALIBRATED, NO_SCORE = (
+AUDIT_SAMPLE, BELOW_THRESHOLD, REACHES_THRESHOLD, UNCALIBRATED, NO_SCORE, OVER_BUDGET = (
     "audit_sample",
     "below_threshold",
     "reaches_threshold",
     "uncalibrated",
     "no_score",
+    "over_budget",
 )
 
 
@@ -71,12 +72,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         Returns:
             The decision with its reason.
         """
-        decision = self._by_score(score)
+        decision = self.without_draw(score)
         if is_audit(audit_key, stream, frame, self.audit_share):
             return msgspec.structs.replace(decision, action=Action.AUDIT, reason=AUDIT_SAMPLE, value=0.0)
         return decision
 
-    def _by_score(self, score: float) -> Decision:
+    def without_draw(self, score: float) -> Decision:
+        """Return the decision on a frame that is no audit sample (rules 2 to 4)."""
         limit = math.nan if self.threshold is None else self.threshold
         if self.threshold is None:
             return Decision(action=Action.KEEP, reason=UNCALIBRATED, score=score, threshold=limit)

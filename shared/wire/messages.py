@@ -146,6 +146,26 @@ class StreamCounts(Message, frozen=True, kw_only=True, array_like=True):
     last_frame: int = -1
 
 
+class LiveWord(Message, frozen=True, kw_only=True, array_like=True):
+    """The live risk as a device sees it (see deferral.live), shares from 0 to 1; None: no threshold, or one that does not follow.
+
+    `budget_use` is the share of hard frames that the byte budget lately let through, `held_back` counts the others, `debt` is the part
+    of the risk that comes from them.
+    """
+
+    risk: float
+    low: float
+    high: float
+    audited: int
+    is_censored: bool
+    threshold: float | None = None
+    epsilon: float | None = None
+    debt: float = 0.0
+    drift: str = ""
+    budget_use: float = 1.0
+    held_back: int = 0
+
+
 class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
     """What a device says of itself every few seconds. `floor` is the lowest open sequence of its spool."""
 
@@ -165,6 +185,8 @@ class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
     """The share of frames drawn for audit now; -1 where the agent does not say it."""
     audits_lost: int = 0
     """Audit samples and other cases that were lost before they were spooled, since the process started."""
+    live: LiveWord | None = None
+    """The live risk of the release in use; None where the agent does not say it."""
 
 
 class UpdateReport(Message, frozen=True, kw_only=True, array_like=True):

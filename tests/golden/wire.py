@@ -31,6 +31,19 @@ SPOOL_ID = bytes(range(16))
 KEYS = EpochKeys.from_prk(bytes(range(32)))
 
 COUNTS = messages.StreamCounts(stream="line-1", frames=100, dropped=1, kept=90, deferred=7, audited=2, last_frame=106)
+LIVE = messages.LiveWord(
+    risk=0.015625,
+    low=0.0078125,
+    high=0.03125,
+    audited=512,
+    is_censored=True,
+    threshold=1.5,
+    epsilon=0.02,
+    debt=0.0078125,
+    drift="steady",
+    budget_use=0.75,
+    held_back=12,
+)
 MESSAGES: tuple[msgspec.Struct, ...] = (
     PREDICTION,
     messages.Picture(codec="webp", width=96, height=96, data=b"RIFF...."),
@@ -61,7 +74,9 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         latency_ms_p50=2.5,
         audit_share=0.0625,
         audits_lost=1,
+        live=LIVE,
     ),
+    LIVE,
     messages.UpdateReport(
         at=1.5, model="student", release=8, from_release=7, state="committed", reason="", bytes_fetched=4096, by_delta=True
     ),

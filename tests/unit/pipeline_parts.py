@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.config import PictureSettings, PolicySettings
+from edge.config import BudgetSettings, PictureSettings, PolicySettings
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
+from edge.liveaudits import LiveAudits
 from edge.model import ModelSlot
 from edge.newest import NewestFrames
 from edge.outputs import EventFile
 from edge.pipeline import Pipeline
 from edge.settling import Settler
+from edge.spending import Spending
 from edge.spooling import CaseWriter
 from shared import clock
 from shared.errors import StorageError
@@ -38,6 +40,8 @@ class Device:
         deadline_s: float = 60.0,
         threshold: float | None = None,
         spool: Spool | None = None,
+        budget: BudgetSettings | None = None,
+        live_threshold: bool = False,
     ) -> None:
         self.file = folder / "events.jsonl"
         self.cases: list[Case] = []
@@ -46,6 +50,10 @@ class Device:
         self.output = EventFile(self.file)
         self.settler = Settler(self.output, joined=self._joined)
         self.spool = spool
+        self.audits, self.spending = (
+            LiveAudits(follows=live_threshold, epsilon=0.2 if live_threshold else None),
+            Spending(budget or BudgetSettings()),
+        )
         self.writer = CaseWriter(
             frames=self.hand_over,
             pictures=PictureSettings(),
@@ -53,6 +61,8 @@ class Device:
             offer=self._offer,
             bind=self.settler.bind,
             tend=spool.tend if spool else None,
+            audited=self.audits.spooled,
+            spent=self.spending.spent,
         )
         self.inference = Inference(
             policy=PolicySettings(audit_share=audit_share, answer_deadline_s=deadline_s, threshold=threshold),
@@ -61,6 +71,8 @@ class Device:
                 hand_over=self.hand_over.offer,
                 audit_key=lambda: bytes(32),
                 dropped=self.newest.dropped_in_all,
+                audits=self.audits,
+                spending=self.spending,
             ),
             streams=["a", "b"],
             monotonic=clock.monotonic,
