@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cloud.ownmodel import album, anatomy, comparing, importing, modelfile, release, words
+from cloud.ownmodel import album, anatomy, comparing, detecting, importing, modelfile, release, words
 from cloud.ownmodel.normalisation import AUTO
 from cloud.ownmodel.orders import Order, Precision
 from shared import log
@@ -20,6 +20,7 @@ from shared.hwprofile import shelf
 
 app = typer.Typer(help="Import a model of your own, look at models and compare them.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+RECIPES = {"classification": importing.import_model, "detection": detecting.import_detector}
 PRECISIONS: tuple[Precision, ...] = ("auto", "int8", "fp32")
 
 
@@ -29,7 +30,7 @@ def import_(
     calibrate: Annotated[Path, typer.Option(help="Pictures like those devices will see, best one sub-folder per class.", metavar="FOLDER")],
     labels: Annotated[Path | None, typer.Option(help="Class names, one per line in the model's order. Default: the sub-folders.")] = None,
     expert: Annotated[Path | None, typer.Option(help="The ONNX file of a larger model for regions, with the same classes.")] = None,
-    task: Annotated[str, typer.Option(help="What the model does: classification.")] = "classification",
+    task: Annotated[str, typer.Option(help="What the model does: classification or detection.")] = "classification",
     out: Annotated[Path, typer.Option(help="Folder for the release.", metavar="DIR")] = Path("release"),
     normalise: Annotated[str, typer.Option(help="imagenet, unit, symmetric, raw, or MEAN/STD on 0 to 1; auto finds it by trying.")] = AUTO,
     expert_normalise: Annotated[str, typer.Option(help="The same for the expert.")] = AUTO,
@@ -76,7 +77,9 @@ def import_(
         release=number,
     )
     began = time.monotonic()
-    done = importing.import_model(order, lambda line: typer.echo(f"{time.monotonic() - began:6.0f} s  {line}", err=True))
+    if task not in RECIPES:
+        raise InputError(f"there is no import for {task!r}.", f"Give one of {', '.join(RECIPES)}.")
+    done = RECIPES[task](order, lambda line: typer.echo(f"{time.monotonic() - began:6.0f} s  {line}", err=True))
     _print(done, words.of_import(done), as_json)
 
 

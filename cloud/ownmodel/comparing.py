@@ -58,10 +58,12 @@ def compare(first: Release, second: Release, pictures: Album) -> Comparison:
         pictures: labelled; at most MOST_PICTURES are looked at.
 
     Raises:
-        InputError: the releases have other classes, or the pictures no labels.
+        InputError: the releases have other classes, or are no classifiers, or the pictures have no labels.
     """
     if first.card.labels != second.card.labels:
         raise InputError("the two releases have other classes.", "Compare releases with the same labels in the same order.")
+    if first.card.task != "classification":
+        raise InputError(f"releases for {first.card.task} cannot be compared yet.", "Compare the figures that `inspect` prints.")
     if not pictures.labelled:
         raise InputError("the pictures have no labels.", "Sort them into one sub-folder per class.")
     count = min(MOST_PICTURES, len(pictures.files))

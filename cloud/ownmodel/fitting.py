@@ -29,13 +29,18 @@ TOLERANCE = 1e-3
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file that devices load: its size in pixels, how many scores a picture has, what was changed."""
+    """A model file that devices load: its size in pixels, the shape of one picture's answer, what was changed."""
 
     width: int
     height: int
-    scores: int
+    shape: tuple[int, ...]
     changes: tuple[str, ...]
     quantised: bool
+
+    @property
+    def scores(self) -> int:
+        """How many scores a classifier's picture has."""
+        return self.shape[1]
 
 
 def fit(path: Path, wanted: surgery.Wanted, out: Path) -> Fitted:
@@ -61,9 +66,9 @@ def fit(path: Path, wanted: surgery.Wanted, out: Path) -> Fitted:
     changes = done.changes
     if renewed is not given:
         changes = (f"turned operators of version {anatomy.opset(given)} into version {anatomy.opset(renewed)}", *changes)
-    scores = tried(out, width=done.width, height=done.height)
+    shape = tried(out, width=done.width, height=done.height)
     quantised = anatomy.read(renewed).quantised
-    return Fitted(width=done.width, height=done.height, scores=scores, changes=changes, quantised=quantised)
+    return Fitted(width=done.width, height=done.height, shape=shape, changes=changes, quantised=quantised)
 
 
 def normalised_or_refused(data: bytes) -> bytes:
@@ -92,8 +97,8 @@ def refuse_foreign(operators: tuple[str, ...]) -> None:
         )
 
 
-def tried(path: Path, *, width: int, height: int) -> int:
-    """Run a file on noise (rule 3) and return how many scores a picture has.
+def tried(path: Path, *, width: int, height: int) -> tuple[int, ...]:
+    """Run a file on noise (rule 3) and return the shape of one picture's answer, (1, ...).
 
     Raises:
         EngineError: it does not answer a batch as it answers its pictures alone.
@@ -107,7 +112,7 @@ def tried(path: Path, *, width: int, height: int) -> int:
         engine.close()
     if float(np.abs(single - together).max()) > TOLERANCE * max(1.0, float(np.abs(single).max())):
         raise EngineError("a picture's answer depends on the others of its batch.", "Export it in evaluation mode, with a free batch.")
-    return int(single.shape[1])
+    return (1, *single.shape[1:])
 
 
 def _together(engine: OnnxEngine, noise: Batch) -> Batch:

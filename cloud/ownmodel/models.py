@@ -15,12 +15,14 @@ from cloud.foundry import predictions
 from cloud.foundry.workbench import Say, Workbench, digest
 from cloud.ownmodel import album, fitting, judgement, modelfile
 from cloud.ownmodel.album import Album
-from cloud.ownmodel.normalisation import AUTO, KNOWN, named
+from cloud.ownmodel.normalisation import AUTO, KNOWN, UNIT, named
 from cloud.ownmodel.shares import Indices
 from cloud.ownmodel.surgery import Wanted
 from shared.errors import InputError
 from shared.learning.samples import Frames, Logits
-from shared.release.card import InputSpec
+from shared.release.card import DetectionSpec, InputSpec
+from shared.vision.tasks.detection import Detection
+from shared.vision.tasks.task import DETECTION
 
 MOST_TRIED = 200
 CHUNK = 64
@@ -64,7 +66,7 @@ def brought(bench: Workbench, path: Path, wanted: Wanted, pictures: Album, range
 
     folder = bench.step("model", key, make)
     fitted = msgspec.json.decode((folder / "fitted.json").read_bytes(), type=fitting.Fitted)
-    _check_scores(fitted.scores, pictures.names, path)
+    _check_answer(wanted.task, fitted, pictures.names, path)
     frames = resized(bench, pictures, width=fitted.width, height=fitted.height)
     name = normalise
     shares: dict[str, float] = {}
@@ -150,9 +152,11 @@ def _chosen(file: Path, fitted: fitting.Fitted, pictures: Album, frames: Frames,
     return judgement.best(tried, pictures.label_array()[some])
 
 
-def _check_scores(scores: int, names: tuple[str, ...], path: Path) -> None:
-    if scores != len(names):
+def _check_answer(task: str, fitted: fitting.Fitted, names: tuple[str, ...], path: Path) -> None:
+    if task == DETECTION:
+        Detection(labels=len(names), input=spec_of(fitted, UNIT), spec=DetectionSpec()).check(fitted.shape)
+    elif fitted.scores != len(names):
         raise InputError(
-            f"{path.name} has {scores} scores, there are {len(names)} labels.",
+            f"{path.name} has {fitted.scores} scores, there are {len(names)} labels.",
             "Give one label per output, in the model's order, with a background class where the model has one.",
         )

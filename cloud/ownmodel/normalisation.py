@@ -17,7 +17,7 @@ import msgspec
 
 from shared.errors import InputError
 
-AUTO = "auto"
+AUTO, UNIT = "auto", "unit"
 
 
 class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ KNOWN = {
     one.name: one
     for one in (
         Normalisation(name="imagenet", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-        Normalisation(name="unit"),
+        Normalisation(name=UNIT),
         Normalisation(name="symmetric", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         Normalisation(name="raw", std=(1 / 255, 1 / 255, 1 / 255)),
     )

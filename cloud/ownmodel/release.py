@@ -10,6 +10,7 @@ import numpy as np
 from cloud.foundry.predictions import logits
 from shared.errors import InputError, TrustError
 from shared.release.card import Card, decode_card, sha256
+from shared.vision.tasks.task import task_of
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +48,7 @@ def self_tested(found: Release) -> str:
         TrustError: the model does not say what its card promises.
     """
     promised = np.asarray(found.card.self_test.logits, np.float32)
-    said = logits(found.file, found.card.self_test.frames(), found.card.input)
+    said = task_of(found.card).outline(logits(found.file, found.card.self_test.frames(), found.card.input))
     if promised.shape != said.shape or float(np.abs(promised - said).max()) > found.card.self_test.tolerance:
         raise TrustError(f"{found.file} does not answer as its card promises.", "Import the model again on this kind of machine.")
     return f"self-test: {len(promised)} pictures answered as the card promises"

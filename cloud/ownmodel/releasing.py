@@ -85,7 +85,6 @@ def written(order: Order, scene: Scene, brought: Brought, student: Student, expe
     """
     measured = _certainty(scene, student, expert)
     quality = _quality(scene, student, expert)
-    lineage = _lineage(order, scene, {**_figures(scene, student, times), **measured.figures})
     card = Card(
         model="student",
         release=order.release,
@@ -93,14 +92,12 @@ def written(order: Order, scene: Scene, brought: Brought, student: Student, expe
         input=brought.spec,
         task=order.task,
         self_test=_self_test(student.file, brought.spec, brought.frames, student.logits, scene),
-        lineage=lineage,
+        lineage=lineage(order, scene.album, {**_figures(scene, student, times), **measured.figures}),
         calibration=measured.calibration,
         deferral_curve=measured.curve,
         picture_quality=quality,
         onnx_sha256=sha256(student.file.read_bytes()),
     )
-    write(order.out / "model.onnx", student.file.read_bytes())
-    write(order.out / "card.json", encode_card(card))
     done = Imported(
         folder=order.out,
         card=card,
@@ -115,8 +112,29 @@ def written(order: Order, scene: Scene, brought: Brought, student: Student, expe
         latencies=times,
         expert=_expert(order, scene, expert, quality),
     )
-    write(order.out / "report.json", msgspec.json.format(msgspec.json.encode(done, enc_hook=str), indent=1))
+    put(order.out, done, student.file, None if expert.model is None else expert.model.file)
     return done
+
+
+def put(out: Path, done: Imported, student: Path, expert: Path | None) -> None:
+    """Write the files of a release (importing, rule 5).
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    write(out / "model.onnx", student.read_bytes())
+    write(out / "card.json", encode_card(done.card))
+    if expert is not None and done.expert is not None:
+        write(out / "expert" / "model.onnx", expert.read_bytes())
+        write(out / "expert" / "model.card.json", encode_card(done.expert))
+    write(out / "report.json", msgspec.json.format(msgspec.json.encode(done, enc_hook=str), indent=1))
+
+
+def small(frames: Frames) -> Frames:
+    """Return pictures for a self-test, shrunk until a card can hold them; devices enlarge them again."""
+    while frames.nbytes > LARGEST_SELF_TEST_BYTES:
+        frames = resize(frames, height=frames.shape[1] // 2, width=frames.shape[2] // 2)
+    return frames
 
 
 def _certainty(scene: Scene, student: Student, expert: Expert) -> _Measured:
@@ -178,42 +196,37 @@ def _quality(scene: Scene, student: Student, expert: Expert) -> tuple[QualityPoi
 
 def _self_test(file: Path, spec: InputSpec, frames: Frames, logits: Logits, scene: Scene) -> SelfTest:
     picked = selftest.chosen(scene.truth, logits)
-    inputs = np.asarray(frames[picked])
-    while inputs.nbytes > LARGEST_SELF_TEST_BYTES:
-        inputs = resize(inputs, height=inputs.shape[1] // 2, width=inputs.shape[2] // 2)
+    inputs = small(np.asarray(frames[picked]))
     return selftest.packed(inputs, predictions.logits(file, inputs, spec))
 
 
 def _expert(order: Order, scene: Scene, expert: Expert, quality: tuple[QualityPoint, ...]) -> Card | None:
-    """Write the expert's file and card."""
+    """Return the expert's card."""
     if expert.model is None or expert.logits is None:
         return None
-    content = expert.model.file.read_bytes()
     test = scene.shares.test
     figures = {"expert_accuracy": accuracy(expert.logits[test], scene.truth[test])} if scene.album.labelled else {}
-    card = Card(
+    return Card(
         model="expert",
         release=order.release,
         labels=scene.album.names,
         input=expert.model.spec,
         task=order.task,
         self_test=_self_test(expert.model.file, expert.model.spec, expert.model.frames, expert.logits, scene),
-        lineage=_lineage(order, scene, figures),
+        lineage=lineage(order, scene.album, figures),
         picture_quality=quality,
-        onnx_sha256=sha256(content),
+        onnx_sha256=sha256(expert.model.file.read_bytes()),
     )
-    write(order.out / "expert" / "model.onnx", content)
-    write(order.out / "expert" / "model.card.json", encode_card(card))
-    return card
 
 
-def _lineage(order: Order, scene: Scene, figures: dict[str, float]) -> Lineage:
+def lineage(order: Order, pictures: Album, figures: dict[str, float]) -> Lineage:
+    """Return where the release comes from: order, pictures and code, with what was measured."""
     asked = msgspec.structs.replace(order, out=Path(), profiles=())
     return Lineage(
         parent=0,
         round=0,
         recipe=sha256(msgspec.json.encode(asked, enc_hook=str))[:16],
-        data=f"{order.pictures.resolve().name}:{scene.album.key().decode()[:16]}",
+        data=f"{order.pictures.resolve().name}:{pictures.key().decode()[:16]}",
         code=metadata.version("terrace"),
         created_at=float(int(wall())),
         figures=figures,
