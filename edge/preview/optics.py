@@ -12,7 +12,6 @@ import numpy as np
 from shared.vision.frames import Pixels
 
 DARK, BRIGHT = 8, 247
-_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 class Optics(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,11 +23,10 @@ class Optics(msgspec.Struct, frozen=True, kw_only=True):
     bright: float
 
 
-def measure(pixels: Pixels) -> Optics:
-    """Return the figures of an RGB picture of at least one pixel."""
-    luma = pixels.astype(np.float32) @ _WEIGHTS
-    inner = luma[1:-1, 1:-1]
-    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
+def measure(luma: Pixels) -> Optics:
+    """Return the figures of a luma plane, uint8 of shape (H, W), of at least one pixel."""
+    wide = luma.astype(np.int16)
+    laplacian = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:] - 4 * wide[1:-1, 1:-1]
     return Optics(
         sharpness=float(laplacian.var()) if laplacian.size else 0.0,
         brightness=float(luma.mean()),

@@ -24,5 +24,5 @@ def still(window: Window, inferred: Inferred) -> tuple[bytes, str]:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY)
     stream = inferred.frame.stream
-    words = view(inferred, measure(np.asarray(image)), window.events(stream), size=size, now=clock.monotonic())
+    words = view(inferred, measure(np.asarray(image.convert("L"))), window.events(stream), size=size, now=clock.monotonic())
     return buffer.getvalue(), encode(words)

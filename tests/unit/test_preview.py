@@ -93,10 +93,10 @@ def test_only_our_own_page_changes_anything() -> None:
 
 def test_the_optics_tell_focus_and_light() -> None:
     rng = np.random.default_rng(1)
-    sharp = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    sharp = rng.integers(0, 255, (64, 64)).astype(np.uint8)
     soft = np.asarray(Image.fromarray(sharp).resize((8, 8)).resize((64, 64), Image.Resampling.BICUBIC))
     assert measure(sharp).sharpness > 10 * measure(soft).sharpness
-    white = measure(np.full((1, 1, 3), 255, np.uint8))
+    white = measure(np.full((1, 1), 255, np.uint8))
     assert (white.sharpness, round(white.brightness), white.bright, white.dark) == (0.0, 255, 1.0, 0.0)
 
 
@@ -106,15 +106,16 @@ def test_objects_are_told_surest_first_and_damaged_ones_not_at_all() -> None:
         classes=np.array([1, 7], np.int64),
     )  # fmt: skip
     one = inferred(1)
+    optics = measure(one.frame.pixels[..., 0])
     packed = pack_boxes(found, width=80, height=40)
     told = view(
-        msgspec.structs.replace(one, prediction=Prediction(index=0, probabilities=(1.0,), boxes=packed)), measure(one.frame.pixels), [],
+        msgspec.structs.replace(one, prediction=Prediction(index=0, probabilities=(1.0,), boxes=packed)), optics, [],
         size=(80, 40), now=one.frame.arrived_at + 1,
     )  # fmt: skip
     assert [(box.label, round(box.score, 2)) for box in told.boxes] == [("7", 0.9), ("green", 0.3)]
     assert told.boxes[0].place == pytest.approx((0.25, 0.25, 0.5, 0.75), abs=1e-4)
     torn = Prediction(index=5, probabilities=(1.0,), boxes=msgspec.structs.replace(packed, places=b"x"))
-    told = view(msgspec.structs.replace(one, prediction=torn), measure(one.frame.pixels), [], size=(80, 40), now=0.0)
+    told = view(msgspec.structs.replace(one, prediction=torn), optics, [], size=(80, 40), now=0.0)
     assert (told.boxes, told.label, told.confidence) == ((), "5", 0.0)
 
 
