@@ -20,8 +20,7 @@ from edge.preview.preview import SOCKET
 from edge.sources.base import LIVE
 from edge.sources.make import make_source
 from shared.errors import InputError, TerraceError
-from shared.hwprofile import profile as profiles
-from shared.hwprofile import shelf
+from shared.hwprofile import fit, look, shelf
 from shared.link.proxy import NO_PROXY
 from shared.link.recount import recount
 from shared.status import read_status
@@ -68,6 +67,8 @@ def status(config: Config = DEFAULT, as_json: Json = False) -> None:
         typer.echo(f"output   {name}: {output['target']} {counts} {output['failing']}".rstrip())
     if answer["spool"].get("spool_in_memory"):
         typer.echo(f"ALARM    new cases wait in memory only, a crash would lose them: {answer['spool']['alarm']}")
+    if (governor := answer["governor"])["on"] or governor.get("reason"):
+        typer.echo(f"governor step {governor['step']}, {governor['rate']:.0%} of the frames {governor['reason']}".rstrip())
     typer.echo("latency  " + ", ".join(f"{key} {value:.1f} ms" for key, value in answer["latency_ms"].items()))
 
 
@@ -108,9 +109,9 @@ def check(config: Config = DEFAULT, as_json: Json = False) -> None:
     settings = main.load_settings(config)
     failures: list[TerraceError] = []
     lines: list[dict[str, Any]] = []
-    for what, look in _checks(settings):
+    for what, examine in _checks(settings):
         try:
-            lines.append({"what": what, "ok": True, "found": look()})
+            lines.append({"what": what, "ok": True, "found": examine()})
         except TerraceError as error:
             failures.append(error)
             lines.append({"what": what, "ok": False, "found": error.message, "remedy": error.remedy})
@@ -203,7 +204,7 @@ def _checks(settings: EdgeSettings) -> Iterator[tuple[str, Any]]:
 
 def _check_profile(settings: EdgeSettings) -> str:
     found = shelf.find(settings.model.profile, settings.model.profiles)
-    wrong = [one for one in profiles.check(found, shelf.this_machine()) if not one.ok]
+    wrong = [one for one in fit.check(found, look.machine()) if not one.ok]
     if wrong:
         raise InputError(f"this machine does not fit {found.name}: not {wrong[0].what}.", wrong[0].remedy)
     return found.name

@@ -239,6 +239,15 @@ class MetricsSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Port | None = None
 
 
+class GovernorSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Heat, memory and lag take frame rate and resolution down in steps, and calm brings them back (`edge/governor.py` has the rules).
+
+    `mode`: `auto` governs where the machine tells of heat, throttling or a power mode; `on` by memory and lag alone too; `off` never.
+    """
+
+    mode: Literal["auto", "on", "off"] = "auto"
+
+
 class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """edge.toml."""
 
@@ -261,6 +270,7 @@ class EdgeSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     update: UpdateSettings = UpdateSettings()
     metrics: MetricsSettings = MetricsSettings()
     budget: BudgetSettings = BudgetSettings()
+    governor: GovernorSettings = GovernorSettings()
 
     @property
     def spool_path(self) -> Path:

@@ -21,6 +21,7 @@ from edge.auditshare import COMMAND, AuditShare
 from edge.config import EdgeSettings, StreamSettings
 from edge.counters import Served
 from edge.events import Inferred
+from edge.governing import Governor
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
 from edge.liveaudits import LiveAudits
@@ -44,8 +45,10 @@ from edge.sources.turns import Turns
 from edge.spending import Spending
 from edge.spooling import CaseWriter
 from edge.swap import Service
+from edge.throttle import Throttle
 from edge.updater import Updater, UpdaterSettings
 from edge.uplink import RegionAddress, Uplink, UplinkSettings
+from edge.vitals import Vitals
 from shared import clock, config, lifecycle, log
 from shared.deferral.audit import is_audit
 from shared.errors import ConfigurationError, IdentityError, LinkError, StorageError
@@ -232,7 +235,9 @@ class Agent:
             wall=clock.wall,
         )
         self._pipeline = Pipeline(frames=self._frames, models=self._models, inference=self._inference, largest_batch=batch)
+        self._throttle = Throttle(put=self._frames.put, skip=self._frames.skip, takes=self._models.input_size)
         self._streams = self._make_streams()
+        self._governor = Governor(mode=settings.governor.mode, vitals=Vitals(), throttle=self._throttle, counted=self._counted)
         self._reporter = Reporter(
             settings=settings,
             streams=self._streams,
@@ -250,7 +255,7 @@ class Agent:
             wall=clock.wall,
         )
         self._updater = self._make_updater()
-        self._reporter.updater = self._updater
+        self._reporter.updater, self._reporter.governor = self._updater, self._governor
         self._reporter.preview = self._preview
         self._reporter.outlets = {outlet.name: outlet for outlet in self._outlets}
 
@@ -270,6 +275,7 @@ class Agent:
             StatusServer(self._settings.state / "status.sock", self._reporter.status),
             *([MetricsPort(self._settings.metrics.port, self._reporter.status)] if self._settings.metrics.port else []),
             StreamGroup(self._streams),
+            self._governor,
         ]
 
     def _make_uplink(self, identity: Identity) -> Uplink:
@@ -354,6 +360,13 @@ class Agent:
         served = self._inference.served.get(release, Served())
         return Service(frames=served.frames, failures=served.failures, deferred=served.deferred)
 
+    def _counted(self) -> tuple[int, int] | None:
+        """Return frames delivered and frames replaced; what the governor itself left out is in neither."""
+        if self._models.current() is None:
+            return None
+        skipped = self._frames.skipped_in_all()
+        return sum(stream.state.delivered for stream in self._streams) - skipped, self._frames.dropped_in_all() - skipped
+
     def _make_streams(self) -> list[StreamThread]:
         numbers, turns = FrameNumbers(self._settings.state / "frames.json"), Turns(os.cpu_count() or 1)
         return [
@@ -362,7 +375,8 @@ class Agent:
                 source=make_source(stream, turns),
                 wishes=Wishes(fps=stream.fps, loop=stream.loop),
                 numbers=numbers,
-                put=self._frames.put,
+                put=self._throttle.put,
+                allow=self._throttle.allows,
                 gate=self._make_gate(stream),
                 size=self._models.input_size,
             )

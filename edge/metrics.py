@@ -68,6 +68,12 @@ FIGURES = (
     Figure(name="spool_in_memory", help="1 while the disk is of no use and cases wait in memory.", path=("spool", "spool_in_memory")),
     Figure(name="spool_flash_bytes_total", help="Bytes written to the disk for cases.", path=("spool", "flash_bytes")),
     Figure(name="spool_stored_bytes_total", help="Bytes of cases made durable.", path=("spool", "bytes_stored")),
+    Figure(name="governor_on", help="1 while heat, memory and lag are watched.", path=("governor", "on")),
+    Figure(name="governor_step", help="Step down taken, 0 for none.", path=("governor", "step")),
+    Figure(name="governor_rate", help="Share of the frames that may be answered.", path=("governor", "rate")),
+    Figure(name="governor_headroom_c", help="Degrees Celsius below the nearest limit.", path=("governor", "headroom_c")),
+    Figure(name="governor_lag", help="Share of frames replaced before an answer.", path=("governor", "lag")),
+    Figure(name="governor_lowered_total", help="Steps taken down.", path=("governor", "lowered")),
     Figure(name="spool_memory_cases", help="Cases that wait in memory alone.", path=("spool", "memory_cases")),
 )
 

@@ -16,6 +16,7 @@ class NewestFrames:
     def __init__(self) -> None:
         self._waiting: dict[str, Frame] = {}
         self._dropped: dict[str, int] = {}
+        self._skipped = 0
         self._ready = threading.Condition()
         self._closed = False
 
@@ -40,6 +41,16 @@ class NewestFrames:
             self._closed = True
             self._waiting.clear()
             self._ready.notify_all()
+
+    def skip(self, stream: str) -> None:
+        """Count a frame of a stream as dropped that was left out on purpose, before it came here. Never blocks."""
+        with self._ready:
+            self._dropped[stream] = self._dropped.get(stream, 0) + 1
+            self._skipped += 1
+
+    def skipped_in_all(self) -> int:
+        """Return how many of the dropped frames were left out on purpose, over all streams."""
+        return self._skipped
 
     def dropped(self, stream: str) -> int:
         """Return how many frames of a stream were replaced before they were taken."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # it reads their counters and makes none of them
 
 
 class Tells(Protocol):
-    """A part that has a status of its own: the uplink, the updater, an output."""
+    """A part that has a status of its own: the uplink, the updater, the governor, an output."""
 
     def status(self) -> dict[str, Any]:
         """Return it."""
@@ -89,6 +89,7 @@ class Reporter:
         self.updater: Tells | None = None
         self.preview: Tells | None = None
         self.outlets: Mapping[str, Tells] = {}
+        self.governor: Tells | None = None
         self.why_no_updates = ""
 
     def status(self) -> dict[str, Any]:
@@ -121,6 +122,7 @@ class Reporter:
                 "answer_p99": self._settler.answer_latency.percentile_ms(0.99),
                 "inference_p50": self._inference.latency.percentile_ms(0.5),
             },
+            "governor": self.governor.status() if self.governor else {"on": False},
             "swaps": [_swap(record) for record in self._inference.swaps],
         }
 

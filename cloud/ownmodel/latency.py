@@ -15,9 +15,10 @@ import msgspec
 
 from shared.engines.base import Batch, Engine
 from shared.errors import TerraceError
-from shared.hwprofile import shelf
+from shared.hwprofile import look
 from shared.hwprofile.engine import engine_maker
-from shared.hwprofile.profile import Profile, check
+from shared.hwprofile.fit import check
+from shared.hwprofile.profile import Profile
 
 LONGEST_S = 4.0
 FEWEST_PAIRS, MOST_PAIRS = 8, 200
@@ -47,7 +48,7 @@ def of_profiles(fp32: Path, int8: Path | None, pictures: Sequence[Batch], profil
         pictures: prepared single pictures, float32 (1, C, H, W).
         profiles: those of interest.
     """
-    machine = shelf.this_machine()
+    machine = look.machine()
     found = []
     for profile in profiles:
         unfit = [one.what for one in check(profile, machine) if not one.ok]

@@ -55,6 +55,7 @@ class StreamThread:
         put: called with every frame; must not block.
         gate: keeps back frames on which nothing moved; None for none.
         size: tells the size the running model takes, None before the first.
+        allow: tells whether a frame of a stream may be answered at all, by its number, and counts one that may not; None allows all.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class StreamThread:
         put: Callable[[Frame], None],
         gate: MotionGate | None = None,
         size: Callable[[], Size | None] | None = None,
+        allow: Callable[[str, int], bool] | None = None,
     ) -> None:
         self.name = name
         self.state = StreamState()
@@ -76,6 +78,7 @@ class StreamThread:
         self._put = put
         self._gate = gate
         self._size = size
+        self._allow = allow
         self._number = self._block_end = 0
         self._watch = Watch(self.state)
         self._stopping = threading.Event()
@@ -171,13 +174,17 @@ class StreamThread:
         self._advance(1)
         now = clock.monotonic()
         self._watch.saw(shot.look.size, now)
+        if self._allow is None or self._allow(self.name, number):
+            self._hand_on(shot, number, period, now)
+        if self.state.state != "running":
+            self.state.state, self.state.reason = "running", ""
+            log.get("stream").info(RECOVERED, stream=self.name, number=number)
+
+    def _hand_on(self, shot: Shot, number: int, period: float, now: float) -> None:
         if self._gate is None or self._gate.passes(number, shot.look.luma(), now):
             self._put(self._develop(shot, number, period, now))
         else:
             self.state.still += 1
-        if self.state.state != "running":
-            self.state.state, self.state.reason = "running", ""
-            log.get("stream").info(RECOVERED, stream=self.name, number=number)
 
     def _develop(self, shot: Shot, number: int, period: float, now: float) -> Frame:
         """Convert what is needed of a shot."""

@@ -1,7 +1,7 @@
 """What a model file may contain before any runtime parses it: operators from an allow-list, nothing outside the file.
 
-A minimal reader of the protocol-buffer wire format walks the ONNX model (field numbers of onnx.proto, ONNX 1.17), so that the
-device needs no ONNX package and a hostile file meets these rules before it meets a runtime written in C++.
+A minimal reader of the protocol-buffer wire format (`fields`) walks the ONNX model (field numbers of onnx.proto, ONNX 1.17), so that
+a hostile file meets these rules before it meets a runtime written in C++.
 
 Rules, in order:
 1. The bytes are a ModelProto with a graph, and no larger than the limit.
@@ -12,8 +12,7 @@ Rules, in order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from shared.engines.fields import fields, message
 from shared.errors import EngineError
 
 LARGEST_MODEL_BYTES = 1 << 30
@@ -26,13 +25,11 @@ OPERATORS = frozenset(  # one string, since a list would have a line per name
     Round Shape Sigmoid Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub Tanh Tile TopK Transpose Unsqueeze Where
     QLinearConv QLinearMatMul ConvInteger MatMulInteger DynamicQuantizeLinear Selu Sign Sum""".split()  # noqa: SIM905 - see above
 )
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 20, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 5, 6, 10, 11, 22, 23
 _TENSOR_EXTERNAL_DATA, _TENSOR_LOCATION = 13, 14
-_Field = tuple[int, "int | memoryview"]
 
 
 def admit(model: bytes) -> int:
@@ -50,11 +47,11 @@ def admit(model: bytes) -> int:
     if len(model) > LARGEST_MODEL_BYTES:
         raise EngineError(f"a model of {len(model)} bytes is larger than {LARGEST_MODEL_BYTES}.")
     graphs = []
-    for field, value in _fields(memoryview(model)):
+    for field, value in fields(memoryview(model)):
         if field in (_MODEL_FUNCTIONS, _MODEL_TRAINING):
             raise EngineError("the model defines functions or training, which a release may not.", "Export it with inlined functions.")
         if field == _MODEL_GRAPH:
-            graphs.append(_message(value))
+            graphs.append(message(value))
     if len(graphs) != 1:
         raise EngineError("the file is no ONNX model.", "Check that it was copied completely.")
     return _check_graph(graphs[0])
@@ -62,14 +59,14 @@ def admit(model: bytes) -> int:
 
 def _check_graph(graph: memoryview) -> int:
     nodes = 0
-    for field, value in _fields(graph):
+    for field, value in fields(graph):
         if field == _GRAPH_NODE:
-            _check_node(_message(value))
+            _check_node(message(value))
             nodes += 1
         elif field == _GRAPH_INITIALIZER:
-            _check_tensor(_message(value))
+            _check_tensor(message(value))
         elif field == _GRAPH_SPARSE:
-            _check_sparse(_message(value))
+            _check_sparse(message(value))
     if not nodes:
         raise EngineError("the model's graph is empty.", "Check that it was copied completely.")
     return nodes
@@ -77,13 +74,13 @@ def _check_graph(graph: memoryview) -> int:
 
 def _check_node(node: memoryview) -> None:
     domain, operator = b"", ""
-    for field, value in _fields(node):
+    for field, value in fields(node):
         if field == _NODE_DOMAIN:
-            domain = bytes(_message(value))
+            domain = bytes(message(value))
         elif field == _NODE_OPERATOR:
-            operator = bytes(_message(value)).decode("utf-8", "replace")
+            operator = bytes(message(value)).decode("utf-8", "replace")
         elif field == _NODE_ATTRIBUTE:
-            _check_attribute(_message(value))
+            _check_attribute(message(value))
     if domain not in STANDARD_DOMAINS:
         raise EngineError(f"the operator {operator[:60]} comes from {domain[:60]!r}; custom operators are refused.")
     if operator not in OPERATORS:
@@ -91,60 +88,22 @@ def _check_node(node: memoryview) -> None:
 
 
 def _check_attribute(attribute: memoryview) -> None:
-    for field, value in _fields(attribute):
+    for field, value in fields(attribute):
         if field in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
             raise EngineError("the model has a graph inside a node (control flow), which a release may not.")
         if field in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-            _check_tensor(_message(value))
+            _check_tensor(message(value))
         elif field in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
-            _check_sparse(_message(value))
+            _check_sparse(message(value))
 
 
 def _check_sparse(sparse: memoryview) -> None:
-    for field, value in _fields(sparse):
+    for field, value in fields(sparse):
         if field in (1, 2):  # values and indices, both tensors
-            _check_tensor(_message(value))
+            _check_tensor(message(value))
 
 
 def _check_tensor(tensor: memoryview) -> None:
-    for field, value in _fields(tensor):
+    for field, value in fields(tensor):
         if field == _TENSOR_EXTERNAL_DATA or (field == _TENSOR_LOCATION and value != 0):
             raise EngineError("the model keeps data outside its own file, which a release may not.", "Save it as one file.")
-
-
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise EngineError("the file is no ONNX model.", "Check that it was copied completely.")
-    return value
-
-
-def _fields(data: memoryview) -> Iterator[_Field]:
-    """Walk the fields of one message: numbers as int, everything else as the bytes it spans."""
-    place = 0
-    while place < len(data):
-        key, place = _varint(data, place)
-        kind = key & 7
-        if kind == _VARINT:
-            number, place = _varint(data, place)
-            yield key >> 3, number
-            continue
-        if kind == _BYTES:
-            size, place = _varint(data, place)
-        else:
-            size = {_FIXED64: 8, _FIXED32: 4}.get(kind, len(data) + 1)
-        if place + size > len(data):
-            raise EngineError("the file is no ONNX model, or it is cut short.", "Check that it was copied completely.")
-        yield key >> 3, data[place : place + size]
-        place += size
-
-
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while place < len(data) and shift < 70:
-        byte = data[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-        shift += 7
-    raise EngineError("the file is no ONNX model, or it is cut short.", "Check that it was copied completely.")

@@ -18,6 +18,16 @@ _TO_DEVICE, _TO_HOST = 1, 2
 _Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
+def floats(place: ctypes.c_void_p, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return an array of float32 over memory of this machine; it must not outlive that memory.
+
+    Args:
+        place: where the memory begins.
+        count: how many values it holds.
+    """
+    return np.ctypeslib.as_array(ctypes.cast(place, ctypes.POINTER(ctypes.c_float)), shape=(count,))
+
+
 class Cuda:
     """The CUDA runtime with one stream.
 
@@ -63,6 +73,16 @@ class Cuda:
     def free(self, place: ctypes.c_void_p) -> None:
         """Give device memory back."""
         self._call("cudaFree", place)
+
+    def allocate_pinned(self, size: int) -> ctypes.c_void_p:
+        """Return `size` bytes of this machine's memory that stay where they are, for copies to and from the device."""
+        place = ctypes.c_void_p()
+        self._call("cudaHostAlloc", ctypes.byref(place), ctypes.c_size_t(size), 0)
+        return place
+
+    def free_pinned(self, place: ctypes.c_void_p) -> None:
+        """Give pinned memory back; arrays over it must be gone."""
+        self._call("cudaFreeHost", place)
 
     def to_device(self, place: ctypes.c_void_p, array: _Array) -> None:
         """Copy a contiguous array to the device, in the stream's order."""

@@ -13,7 +13,7 @@ Not here: warm-up (whoever swaps engines runs one batch first), preprocessing, d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ import onnxruntime
 
 from shared.engines.admission import admit
 from shared.engines.base import Batch
+from shared.engines.providers import CPU, needs_memory_pattern_off, provider_options
 from shared.errors import EngineError
-
-CPU = "CPUExecutionProvider"
 
 
 class OnnxEngine:
@@ -34,12 +33,24 @@ class OnnxEngine:
         path: the `.onnx` file.
         threads: threads inside one operator.
         providers: execution providers by preference; those this machine lacks are an error. None means the CPU.
+        precision: what the model is in, for providers that build for it.
+        session: further entries of the session's configuration.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, providers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] | None = None,
+        precision: str = "int8",
+        session: Mapping[str, str] | None = None,
+    ) -> None:
         self._path = path
         self._threads = threads
-        self._providers = list(providers or (CPU,))
+        self._providers = tuple(providers or (CPU,))
+        self._precision = precision
+        self._entries = {"session.intra_op.allow_spinning": "0", **(session or {})}
         self._session: Any = None
         self._input = ""
         self._shape: list[int | str | None] = []
@@ -64,7 +75,7 @@ class OnnxEngine:
             raise EngineError(f"the model {self._path} cannot be read: {error}.") from error
         admit(data)
         try:
-            session = onnxruntime.InferenceSession(data, self._options(), providers=self._providers)
+            session = onnxruntime.InferenceSession(data, self._options(), providers=self._with_options())
         except Exception as error:  # the runtime raises its own family of pybind classes, RuntimeError and ValueError
             raise EngineError(f"ONNX Runtime cannot load {Path(self._path).name}: {_line(error)}") from error
         inputs = session.get_inputs()
@@ -100,8 +111,13 @@ class OnnxEngine:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
         options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = not needs_memory_pattern_off(self._providers)
+        for key, value in self._entries.items():
+            options.add_session_config_entry(key, value)
         return options
+
+    def _with_options(self) -> list[Any]:
+        return [(name, provider_options(name, self._precision)) for name in self._providers]
 
     def _fits(self, batch: Batch) -> bool:
         if batch.dtype != np.float32 or batch.ndim != 4 or not len(batch):

@@ -1,8 +1,8 @@
 """The cache of engines built on this machine: TensorRT plans are executable code, so a plan is loaded only with our own HMAC.
 
 Rules, in order:
-1. A plan's name is the SHA-256 of everything it was built from (model, TensorRT version, compute capability, precision, shapes): a
-   change of any makes another plan, never a wrong one.
+1. A plan's name is the SHA-256 of everything it was built from (model, TensorRT version, compute capability, board, driver, precision,
+   shapes): a change of any makes another plan, never a wrong one.
 2. The folder is 0700 and owned by this user, else it is refused. The key is 32 random bytes in it, 0600.
 3. A file (`planfile`) that does not verify is ignored and built anew.
 """

@@ -2,8 +2,10 @@
 
 Rules, in order:
 1. The model passes `admission` before NVIDIA's parser sees it.
-2. INT8 models carry their scales as Q/DQ nodes (symmetric S8); there is no calibration here. FP16 is a builder flag.
-3. Plans are built on this machine for one dynamic batch dimension of 1 to `largest_batch`, and cached under `plans`' rules.
+2. A release that was quantised for processors is rewritten (`quantised`): signed for INT8, without quantisation for FP16 and FP32.
+3. Plans are built on this machine (`planbuild`) by whoever loads a model, which is never the thread that answers frames, and cached
+   with the timing cache under `plans`' rules.
+4. Frames go to the GPU and logits come back through pinned memory, which the copy engine reads without a detour.
 
 Written against TensorRT 8.5 to 10 (`execute_async_v3`, named tensors); in 8 the explicit-batch flag is needed, later it is gone.
 """
@@ -16,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from shared import log
+from shared import clock, log
 from shared.engines.admission import admit
 from shared.engines.base import Batch
-from shared.engines.cuda import Cuda
-from shared.engines.planfile import plan_name
+from shared.engines.cuda import Cuda, floats
+from shared.engines.planbuild import PlanBuilder
+from shared.engines.planfile import plan_name, timings_name
 from shared.engines.plans import PlanCache
+from shared.engines.quantised import prepared
 from shared.errors import DependencyError, EngineError, StorageError
 
 BUILT, NOT_CACHED = "engine_built", "engine_not_cached"
@@ -31,24 +35,37 @@ class TensorRtEngine:
     """A model run by TensorRT on the first GPU; loaded by `load`, at the latest by the first `run`.
 
     Args:
-        path: the `.onnx` file (Q/DQ for int8).
+        path: the `.onnx` file.
         cache: folder for the built engines.
         precision: fp32, fp16 or int8.
         largest_batch: frames in one run at most; a larger batch runs in parts.
         workspace_mb: scratch memory while building.
+        built_for: names board and driver; a plan of others is never loaded.
     """
 
-    def __init__(self, path: Path, *, cache: Path, precision: str = "fp16", largest_batch: int = 16, workspace_mb: int = 256) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        cache: Path,
+        precision: str = "fp16",
+        largest_batch: int = 16,
+        workspace_mb: int = 256,
+        built_for: str = "",
+    ) -> None:
         self._path = path
         self._cache = PlanCache(cache)
         self._precision = precision
         self._largest = largest_batch
         self._workspace = workspace_mb << 20
+        self._built_for = built_for
         self._cuda = Cuda()
         self._context: Any = None
         self._engine: Any = None
         self._names = ("", "")
         self._places: list[ctypes.c_void_p] = []
+        self._pinned: list[ctypes.c_void_p] = []
+        self._staged: list[Batch] = []
 
     @property
     def name(self) -> str:
@@ -94,23 +111,28 @@ class TensorRtEngine:
         """Give device memory, context and stream back."""
         for place in self._places:
             self._cuda.free(place)
-        self._places, self._context, self._engine = [], None, None
+        self._staged = []  # the arrays end before their memory
+        for place in self._pinned:
+            self._cuda.free_pinned(place)
+        self._places, self._pinned, self._context, self._engine = [], [], None, None
         self._cuda.close()
 
     def _run_part(self, part: Batch) -> Batch:
         source, target = self._names
         if not self._context.set_input_shape(source, part.shape):
             raise EngineError(f"TensorRT refuses a batch of {list(part.shape)}.")
-        logits = np.empty(tuple(self._context.get_tensor_shape(target)), np.float32)
-        self._cuda.to_device(self._places[0], part)
+        shape = tuple(self._context.get_tensor_shape(target))
+        frames, logits = self._staged[0][: part.size], self._staged[1][: int(np.prod(shape))]
+        frames[:] = part.reshape(-1)
+        self._cuda.to_device(self._places[0], frames)
         if not self._context.execute_async_v3(self._cuda.stream.value):
             raise EngineError(f"TensorRT failed on a batch of {list(part.shape)}.")
         self._cuda.to_host(logits, self._places[1])
         self._cuda.wait()
-        return logits
+        return logits.reshape(shape).copy()  # the pinned memory is overwritten by the next run
 
     def _bind(self, trt: Any) -> None:
-        """Find input and output by name and give both their place in device memory, large enough for the largest batch."""
+        """Find input and output by name and give both their places, on the device and pinned here, for the largest batch."""
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         outputs = [name for name in names if name not in inputs]
@@ -118,50 +140,32 @@ class TensorRtEngine:
             raise EngineError(f"{self._path.name} does not have one float32 input and one float32 output.")
         self._names = (inputs[0], outputs[0])
         for name in self._names:
-            per_frame = int(np.prod(tuple(self._engine.get_tensor_shape(name))[1:]))
-            place = self._cuda.allocate(4 * per_frame * self._largest)
+            values = self._largest * int(np.prod(tuple(self._engine.get_tensor_shape(name))[1:]))
+            place, pinned = self._cuda.allocate(4 * values), self._cuda.allocate_pinned(4 * values)
             self._places.append(place)
+            self._pinned.append(pinned)
+            self._staged.append(floats(pinned, values))
             self._context.set_tensor_address(name, place.value)
 
     def _plan(self, trt: Any, logger: Any, model: bytes) -> bytes:
-        name = plan_name(
-            model=model,
-            runtime=trt.__version__,
-            capability=self._cuda.compute_capability(),
-            precision=self._precision,
-            largest_batch=self._largest,
-        )
+        machine = {"runtime": trt.__version__, "capability": self._cuda.compute_capability(), "built_for": self._built_for}
+        name = plan_name(model=model, precision=self._precision, largest_batch=self._largest, **machine)
         plan = self._cache.get(name)
-        if plan is None:
-            plan = self._build(trt, logger, model)
-            try:
-                self._cache.put(name, plan)
-            except StorageError as error:
-                log.get("tensorrt").warning(NOT_CACHED, reason=error.message)
+        if plan is not None:
+            return plan
+        times = timings_name(**machine)
+        workspace = self._workspace
+        builder = PlanBuilder(trt, logger, precision=self._precision, largest_batch=self._largest, workspace_bytes=workspace)
+        began = clock.monotonic()
+        plan, timings = builder.build(prepared(model, self._precision), self._path.name, self._cache.get(times) or b"")
+        took_s = round(clock.monotonic() - began, 1)
+        log.get("tensorrt").info(BUILT, model=self._path.name, precision=self._precision, size=len(plan), took_s=took_s)
+        try:
+            self._cache.put(name, plan)
+            self._cache.put(times, timings)
+        except StorageError as error:
+            log.get("tensorrt").warning(NOT_CACHED, reason=error.message)
         return plan
-
-    def _build(self, trt: Any, logger: Any, model: bytes) -> bytes:
-        builder = trt.Builder(logger)
-        explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
-        network = builder.create_network(0 if explicit is None else 1 << int(explicit))
-        parser = trt.OnnxParser(network, logger)
-        if not parser.parse(model):
-            reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-            raise EngineError(f"TensorRT cannot parse {self._path.name}: {reasons[:300]}")
-        config = builder.create_builder_config()
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self._workspace)
-        for flag in {"fp16": ("FP16",), "int8": ("FP16", "INT8")}.get(self._precision, ()):
-            config.set_flag(getattr(trt.BuilderFlag, flag))
-        entry = network.get_input(0)
-        sides = tuple(entry.shape)[1:]
-        shapes = builder.create_optimization_profile()
-        shapes.set_shape(entry.name, (1, *sides), (1, *sides), (self._largest, *sides))
-        config.add_optimization_profile(shapes)
-        built = builder.build_serialized_network(network, config)
-        if built is None:
-            raise EngineError(f"TensorRT cannot build {self._path.name} as {self._precision}.", "Choose another precision in the profile.")
-        log.get("tensorrt").info(BUILT, model=self._path.name, precision=self._precision, size=built.nbytes)
-        return bytes(built)
 
 
 def _tensorrt() -> Any:

@@ -1,4 +1,4 @@
-"""`terrace hw`: which hardware profiles there are, what one says, and whether this machine fits it."""
+"""`terrace hw`: which hardware profiles there are, what one says, whether this machine fits it, and what this machine is."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Annotated, Optional
 import msgspec
 import typer
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, EngineError
+from shared.hwprofile import fit, look, shelf
+from shared.hwprofile import probe as probing
 from shared.hwprofile import profile as profiles
-from shared.hwprofile import shelf
 
-app = typer.Typer(no_args_is_help=True, help="List, show and check hardware profiles: engine, precision, batch and threads of a machine.")
+app = typer.Typer(no_args_is_help=True, help="Hardware profiles (engine, precision, batch, threads), and what this machine is.")
 Folder = Annotated[Optional[Path], typer.Option("--profiles", help="A folder of profiles that is searched first.")]  # noqa: UP045 - typer on 3.10
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Name = Annotated[str, typer.Argument(help="The profile's name; `auto` is the generic one of this processor.")]
+Name = Annotated[str, typer.Argument(help="The profile's name; `auto` is the one that fits this machine best.")]
 
 
 @app.command("list")
@@ -53,7 +54,7 @@ def check(name: Name = "auto", folder: Folder = None, as_json: Json = False) -> 
     Example: terrace hw check auto
     """
     found = shelf.find(name, folder)
-    findings = profiles.check(found, shelf.this_machine())
+    findings = fit.check(found, look.machine())
     if as_json:
         typer.echo(json.dumps({"profile": found.name, "findings": [msgspec.to_builtins(one) for one in findings]}))
     else:
@@ -62,6 +63,29 @@ def check(name: Name = "auto", folder: Folder = None, as_json: Json = False) -> 
     wrong = [one for one in findings if not one.ok]
     if wrong:
         raise ConfigurationError(f"this machine does not fit the hardware profile {found.name}.", wrong[0].remedy)
+
+
+@app.command()
+def probe(
+    name: Name = "auto",
+    folder: Folder = None,
+    model: Annotated[Optional[Path], typer.Option("--model", help="A release's .onnx file, its card beside it.")] = None,  # noqa: UP045 - typer on 3.10
+    seconds: Annotated[float, typer.Option("--seconds", min=0.0, help="How long to measure each figure; 0 measures nothing.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Tell what this machine is, which profile fits it and why, which engine will run and why, and measure it.
+
+    Exit code 16 where no engine of the profile can run here.
+
+    Example: terrace hw probe --json
+    """
+    found = probing.probe(name, folder=folder, model=model, seconds=seconds)
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(found)))
+    else:
+        typer.echo("\n".join(probing.words(found)))
+    if found.reason:
+        raise EngineError("the chosen model could not be measured on this machine.", found.reason)
 
 
 @app.command()

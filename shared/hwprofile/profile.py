@@ -1,7 +1,8 @@
 r"""What a hardware profile says, as a schema. Pure: the files are read in `shelf`.
 
 A profile decides engine, precision, batch and threads, and nothing else does. What it states about the machine itself (processor,
-memory) is there to be checked against the machine. Every figure that no measurement of ours stands behind names its source.
+board, GPU, memory) is there to be checked against the machine (`machine`, `fit`); what will run where something is missing, `choice`
+says. Every figure that no measurement of ours stands behind names its source.
 
 Example:
     >>> parse('schema = 1\nname = "x"\nsummary = "s"\nkind = "edge"\nmachines = ["x86_64"]\n'
@@ -25,8 +26,10 @@ Precision = Literal["fp32", "fp16", "int8"]
 class EngineChoice(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models run.
 
-    `name` is the engine; `precision` what a release is asked for; `providers` are ONNX Runtime's, by preference; `threads` inside one
-    operator; `batch` frames of different streams in one run at most; `workspace_mb` is TensorRT's scratch memory while building.
+    `name` is the engine; `precision` what a release is asked for; `providers` are ONNX Runtime's, by preference, those this machine
+    lacks are passed over; `threads` inside one operator; `batch` frames of different streams in one run at most; `workspace_mb` is
+    TensorRT's scratch memory while building. `otherwise` says what happens where TensorRT cannot run: `stop`, or `onnx`, ONNX Runtime
+    on `providers`. `session` are further entries of ONNX Runtime's session configuration.
     """
 
     name: Literal["onnx", "tensorrt"]
@@ -35,6 +38,8 @@ class EngineChoice(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     batch: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
     workspace_mb: Annotated[int, msgspec.Meta(ge=16)] = 256
+    otherwise: Literal["stop", "onnx"] = "stop"
+    session: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Fact(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +53,9 @@ class Fact(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Profile(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One board or server.
 
-    `machines` are the processor names it fits (as `uname -m` gives them); `memory_mb` is the least memory it is meant for.
+    `machines` are the processor names it fits (as `uname -m` gives them); `memory_mb` is the least memory it is meant for; `boards`
+    are patterns (`*`, `?`) for the device tree's `compatible`, `capabilities` compute capabilities of NVIDIA's GPUs (`8.7`), of which
+    one must be there; `tensorrt_most` is the last version of TensorRT that knows that GPU.
     """
 
     schema: Literal[1]
@@ -58,25 +65,10 @@ class Profile(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     machines: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     engine: EngineChoice
     memory_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    boards: tuple[str, ...] = ()
+    capabilities: tuple[Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+$")], ...] = ()
+    tensorrt_most: Annotated[str, msgspec.Meta(pattern=r"^([0-9]+(\.[0-9]+)*)?$")] = ""
     facts: tuple[Fact, ...] = ()
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What a profile is checked against: processor, logical cores, memory in MB and ONNX Runtime's providers."""
-
-    machine: str
-    cores: int
-    memory_mb: int
-    providers: tuple[str, ...]
-    has_tensorrt: bool = False
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One check: what was looked at, whether it is right, and what to do when not."""
-
-    what: str
-    ok: bool
-    remedy: str = ""
 
 
 def parse(text: str, *, name: str) -> Profile:
@@ -92,38 +84,6 @@ def parse(text: str, *, name: str) -> Profile:
     if profile.name != name:
         raise ConfigurationError(f"the hardware profile in {name}.toml calls itself {profile.name}.", "Give both the same name.")
     return profile
-
-
-def check(profile: Profile, machine: Machine) -> list[Finding]:
-    """Compare a profile with a machine; every finding says what to do where it is not right."""
-    findings = [
-        Finding(
-            what=f"processor {machine.machine} is one of {', '.join(profile.machines)}",
-            ok=machine.machine in profile.machines,
-            remedy="Choose a profile for this processor: terrace hw list",
-        ),
-        Finding(
-            what=f"{machine.cores} cores for {profile.engine.threads} threads",
-            ok=machine.cores >= profile.engine.threads,
-            remedy="Set model.threads to at most the number of cores.",
-        ),
-        Finding(
-            what=f"{machine.memory_mb} MB of memory, {profile.memory_mb} needed",
-            ok=machine.memory_mb >= profile.memory_mb,
-            remedy="Choose a profile for a smaller machine.",
-        ),
-    ]
-    if profile.engine.name == "tensorrt":
-        remedy = "Install NVIDIA's TensorRT for this Python: pip install 'terrace[tensorrt]' from NVIDIA's index."
-        return [*findings, Finding(what="TensorRT can be imported", ok=machine.has_tensorrt, remedy=remedy)]
-    return findings + [
-        Finding(
-            what=f"ONNX Runtime has {provider}",
-            ok=provider in machine.providers,
-            remedy="Install the build of ONNX Runtime that has it, or choose another profile.",
-        )
-        for provider in profile.engine.providers
-    ]
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,20 +1,18 @@
-"""Where profiles lie and which one is meant: reads files and looks at this machine.
+"""Where profiles lie and which one is meant: reads their files.
 
 Lookup order for a name: the folder given (`--profiles`, `model.profiles`), `hw-profiles/` of a checkout, the folder inside the
-installed package. The first folder that has the name wins. `auto` is `generic-x86` or `generic-arm64`, by processor.
+installed package. The first folder that has the name wins. `auto` is the profile for an edge that fits this machine best (`fit`): its
+board's, or the generic one of its processor.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import platform
 from pathlib import Path
 
 from shared.errors import ConfigurationError
-from shared.hwprofile.profile import Machine, Profile, parse
+from shared.hwprofile import fit, look
+from shared.hwprofile.profile import Profile, parse
 
-AUTO = {"x86_64": "generic-x86", "amd64": "generic-x86", "aarch64": "generic-arm64", "arm64": "generic-arm64"}
 _HERE = Path(__file__).resolve()
 
 
@@ -33,35 +31,41 @@ def names(given: Path | None = None) -> dict[str, Path]:
 
 
 def find(name: str, given: Path | None = None) -> Profile:
-    """Read a profile by name, or this machine's generic one for `auto`.
+    """Read a profile by name, or the one that fits this machine best for `auto`.
 
     Raises:
         ConfigurationError: there is none of that name, or its file is not valid.
     """
     if given is not None and not given.is_dir():
         raise ConfigurationError(f"there is no folder of hardware profiles {given}.", "Give its path with --profiles.")
-    wanted = AUTO.get(platform.machine().lower(), "generic-x86") if name == "auto" else name
     known = names(given)
-    if wanted not in known:
-        raise ConfigurationError(f"there is no hardware profile {wanted!r}.", f"Known: {', '.join(known) or 'none'}.")
+    if name == "auto":
+        return _best(known)
+    if name not in known:
+        raise ConfigurationError(f"there is no hardware profile {name!r}.", f"Known: {', '.join(known) or 'none'}.")
+    return _read(name, known[name])
+
+
+def every(given: Path | None = None) -> list[Profile]:
+    """Read every profile.
+
+    Raises:
+        ConfigurationError: one is not valid.
+    """
+    return [_read(name, file) for name, file in names(given).items()]
+
+
+def _best(known: dict[str, Path]) -> Profile:
+    profiles = {name: found for name, file in known.items() if (found := _read(name, file)).kind == "edge"}
+    fits = fit.best(profiles.values(), look.board())
+    if not fits or not fits[0].rank:
+        raise ConfigurationError("no hardware profile fits this machine.", "Write one and name it in model.profile: terrace hw schema")
+    return profiles[fits[0].profile]
+
+
+def _read(name: str, file: Path) -> Profile:
     try:
-        text = known[wanted].read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the hardware profile {known[wanted]} cannot be read: {error}.") from error
-    return parse(text, name=wanted)
-
-
-def this_machine() -> Machine:
-    """Look at the machine this runs on; ONNX Runtime is asked where it is installed."""
-    providers: tuple[str, ...] = ()
-    if importlib.util.find_spec("onnxruntime") is not None:
-        from shared.engines.onnx import available_providers
-
-        providers = available_providers()
-    return Machine(
-        machine=platform.machine().lower(),
-        cores=len(os.sched_getaffinity(0)),
-        memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20),
-        providers=providers,
-        has_tensorrt=importlib.util.find_spec("tensorrt") is not None,
-    )
+        raise ConfigurationError(f"the hardware profile {file} cannot be read: {error}.") from error
+    return parse(text, name=name)

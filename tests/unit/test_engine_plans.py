@@ -10,14 +10,22 @@ from shared.engines.plans import PlanCache
 from shared.errors import DependencyError, EngineError, StorageError
 
 PLAN = b"plan bytes" * 100
-FIELDS = {"model": b"m", "runtime": "10.3.0", "capability": "8.7", "precision": "int8", "largest_batch": 16}
+FIELDS = {"model": b"m", "runtime": "10.3.0", "capability": "8.7", "built_for": "Orin\n540.4.0", "precision": "int8", "largest_batch": 16}
 
 
 def test_the_name_changes_with_everything_a_plan_depends_on() -> None:
     base = planfile.plan_name(**FIELDS)  # type: ignore[arg-type]
-    others = [{"model": b"n"}, {"runtime": "10.4.0"}, {"capability": "8.6"}, {"precision": "fp16"}, {"largest_batch": 8}]
+    others = [
+        {"model": b"n"},
+        {"runtime": "10.4.0"},
+        {"capability": "8.6"},
+        {"built_for": "Orin\n540.5"},
+        {"precision": "fp16"},
+        {"largest_batch": 8},
+    ]
     names = {base, *(planfile.plan_name(**{**FIELDS, **other}) for other in others)}  # type: ignore[arg-type]
-    assert len(names) == 6
+    names.add(planfile.timings_name(runtime="10.3.0", capability="8.7", built_for="Orin\n540.4.0"))
+    assert len(names) == 8
 
 
 def test_a_plan_comes_back_for_its_own_name_only(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from shared.errors import ConfigurationError, DependencyError
-from shared.hwprofile import profile, shelf
+from shared.engines.trt import TensorRtEngine
+from shared.errors import ConfigurationError, DependencyError, EngineError
+from shared.hwprofile import fit, look, profile, shelf
 from shared.hwprofile.cli import app
 from shared.hwprofile.engine import engine_maker
+from shared.hwprofile.machine import Machine
 from tests.unit import models
 
 TEXT = """schema = 1
@@ -31,7 +33,7 @@ def _run(*arguments: str) -> tuple[int, str, BaseException | None]:
 
 def test_every_shipped_profile_is_valid_and_named_after_its_file() -> None:
     known = shelf.names()
-    assert {"generic-x86", "generic-arm64"} <= set(known)
+    assert {"generic-x86", "generic-arm64", "jetson-orin-nano", "raspberry-pi-5", "v100"} <= set(known)
     for name in known:
         found = shelf.find(name)
         assert found.name == name
@@ -39,8 +41,10 @@ def test_every_shipped_profile_is_valid_and_named_after_its_file() -> None:
         assert all(fact.source for fact in found.facts)
 
 
-def test_auto_is_the_generic_profile_of_this_processor() -> None:
-    assert shelf.find("auto").name == shelf.AUTO[shelf.this_machine().machine]
+def test_auto_is_a_profile_that_fits_this_machine() -> None:
+    found = shelf.find("auto")
+    assert found.kind == "edge"
+    assert all(finding.ok for finding in fit.identity(found, look.board()))
 
 
 def test_a_given_folder_wins_over_the_shipped_ones(tmp_path: Path) -> None:
@@ -76,25 +80,28 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 
 def test_a_machine_is_checked_against_each_demand() -> None:
     board = profile.parse(TEXT.replace('kind = "edge"', 'kind = "edge"\nmemory_mb = 4096'), name="board")
-    good = profile.Machine(machine="x86_64", cores=2, memory_mb=8192, providers=("CPUExecutionProvider",))
-    assert all(finding.ok for finding in profile.check(board, good))
+    good = Machine(machine="x86_64", cores=2, memory_mb=8192, providers=("CPUExecutionProvider",))
+    assert all(finding.ok for finding in fit.check(board, good))
     for field, value in {"machine": "aarch64", "cores": 0, "memory_mb": 2048, "providers": ()}.items():
-        wrong = [one for one in profile.check(board, msgspec.structs.replace(good, **{field: value})) if not one.ok]
+        wrong = [one for one in fit.check(board, msgspec.structs.replace(good, **{field: value})) if not one.ok]
         assert len(wrong) == 1
         assert wrong[0].remedy
     trt = profile.parse(TEXT.replace('"onnx"', '"tensorrt"'), name="board")
-    assert [one.ok for one in profile.check(trt, good)][-1] is False
+    assert [one.ok for one in fit.check(trt, good)][-1] is False
 
 
 def test_the_profile_decides_the_engine(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(models.linear([[1.0, 0.0]] * 3))
     board = profile.parse(TEXT, name="board")
     assert engine_maker(board, cache=tmp_path)(tmp_path / "m.onnx").name == "onnxruntime cpu"
-    trt = engine_maker(profile.parse(TEXT.replace('"onnx"', '"tensorrt"'), name="board"), cache=tmp_path)(tmp_path / "m.onnx")
-    assert trt.name == "tensorrt int8"
-    if not shelf.this_machine().has_tensorrt:
+    engine = TensorRtEngine(tmp_path / "m.onnx", cache=tmp_path, precision="int8")
+    assert engine.name == "tensorrt int8"
+    if not look.machine().has_tensorrt:
         with pytest.raises(DependencyError, match="TensorRT"):
-            trt.load()
+            engine.load()
+        with pytest.raises(EngineError, match="TensorRT") as caught:
+            engine_maker(profile.parse(TEXT.replace('"onnx"', '"tensorrt"'), name="board"), cache=tmp_path)(tmp_path / "m.onnx")
+        assert "NVIDIA" in caught.value.remedy
 
 
 def test_the_commands_print_text_or_json(tmp_path: Path) -> None:
