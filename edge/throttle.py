@@ -33,7 +33,8 @@ def shrunk(pixels: Pixels, *, factor: int, height: int, width: int) -> Pixels:
         return pixels
     squares = pixels[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, -1)
     total = squares.sum(axis=(1, 3), dtype=np.uint32)
-    return ((total + factor * factor // 2) // (factor * factor)).astype(np.uint8)
+    mean: Pixels = ((total + factor * factor // 2) // (factor * factor)).astype(np.uint8)
+    return mean
 
 
 class Throttle:
