@@ -82,6 +82,8 @@ def test_an_agent_that_is_asked_to_tells_every_figure_of_its_status(tmp_path: Pa
         process.wait()
     told = {name.removeprefix("terrace_edge_") for name, _ in found}
     later = {"link_heard_s_ago", "link_credit_left", "link_dropped_total"}  # once there was a region
+    later |= {"governor_headroom_c", "governor_lag"}  # where they can be read
+    later |= {figure.name for figure in metrics.FIGURES if figure.path[0] == "outputs"}  # where there are further outputs
     assert {figure.name for figure in metrics.FIGURES} - told <= later
     assert found["terrace_edge_frames_total", "line-1"] > 20
     assert found["terrace_edge_link_connected", ""] == 0
