@@ -141,6 +141,8 @@ class ExpertSettings(Section, frozen=True, kw_only=True):
     """Larger pictures are refused before they are decoded."""
     backlog_cases: int = 1024
     """Cases that may wait in memory; what does not fit is answered from the vault later."""
+    profile: str = ""
+    """A hardware profile (`auto`: the one that fits this machine best) that says engine and threads; empty: the processor."""
 
 
 class FailOverSettings(Section, frozen=True, kw_only=True):

@@ -49,10 +49,13 @@ from shared.audit import AuditLog
 from shared.child import Child
 from shared.errors import IdentityError, TerraceError
 from shared.headsigner import HeadSigner
+from shared.hwprofile import shelf
+from shared.hwprofile.engine import engine_maker
 from shared.identity.names import Peer
 from shared.identity.tls import server_context
 from shared.lifecycle import Part
 from shared.link.https import HttpsClient
+from shared.release.card import Card
 from shared.release.fetch import Fetch, from_https
 from shared.release.trust import TrustedClient
 from shared.serving import Server
@@ -150,7 +153,7 @@ class Region:
         """
         path = self.settings.expert.path
         if path is not None:
-            self.expert.install(OnnxExpert(path, read_card(path), threads=self.settings.expert.threads).load())
+            self.expert.install(self._make_expert(path, read_card(path)))
 
     def install_released_expert(self, family: str) -> None:
         """Load the expert a release brought; one that cannot be used leaves the one before in place, and the region goes on."""
@@ -159,9 +162,20 @@ class Region:
             return
         path, card = found
         try:
-            self.expert.install(OnnxExpert(path, card, threads=self.settings.expert.threads).load())
+            self.expert.install(self._make_expert(path, card))
         except TerraceError as error:
             log.get("models").warning(EXPERT_UNUSABLE, release=card.release, error=str(error))
+
+    def _make_expert(self, path: Path, card: Card) -> OnnxExpert:
+        """Return an expert that has run once, on the engine of the hardware profile where one is set.
+
+        Raises:
+            TerraceError: it cannot be used.
+        """
+        expert = self.settings.expert
+        profile = shelf.find(expert.profile, kinds=("edge", "region")) if expert.profile else None
+        make = engine_maker(profile, cache=self.settings.state / "engines") if profile else None
+        return OnnxExpert(path, card, threads=expert.threads, make=make).load()
 
     def _repository(self) -> tuple[TrustedClient, Fetch]:
         """Return the view on the cloud's releases, believed from the root this region was provisioned with.

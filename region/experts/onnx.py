@@ -1,12 +1,13 @@
-"""An expert run by ONNX Runtime, prepared and decoded by the same code as on the devices."""
+"""An expert, prepared and decoded by the same code as on the devices; ONNX Runtime on the processor unless told another engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from shared.engines.base import Engine
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, StorageError, TrustError
 from shared.release.card import Card, decode_card, sha256
@@ -23,13 +24,14 @@ class OnnxExpert:
         path: the model file.
         card: its card.
         threads: threads inside one operator.
+        make: makes another engine for the file, as a hardware profile says.
 
     Raises:
         EngineError: this region does not know the card's task.
     """
 
-    def __init__(self, path: Path, card: Card, *, threads: int) -> None:
-        self._engine = OnnxEngine(path, threads=threads)
+    def __init__(self, path: Path, card: Card, *, threads: int, make: Callable[[Path], Engine] | None = None) -> None:
+        self._engine: Engine = OnnxEngine(path, threads=threads) if make is None else make(path)
         self._card = card
         self._task = task_of(card)
 
@@ -50,7 +52,6 @@ class OnnxExpert:
             EngineError: it cannot be loaded, or does not answer what its card says.
         """
         spec = self._card.input
-        self._engine.load()
         outputs = self._engine.run(prepare(np.zeros((1, spec.height, spec.width, 3), np.uint8), spec))
         try:
             self._task.check(outputs.shape)

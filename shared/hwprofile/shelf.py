@@ -7,6 +7,7 @@ board's, or the generic one of its processor.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from shared.errors import ConfigurationError
@@ -30,8 +31,13 @@ def names(given: Path | None = None) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def find(name: str, given: Path | None = None) -> Profile:
+def find(name: str, given: Path | None = None, *, kinds: Collection[str] = ("edge",)) -> Profile:
     """Read a profile by name, or the one that fits this machine best for `auto`.
+
+    Args:
+        name: the profile's.
+        given: a folder that is searched first.
+        kinds: whose profiles `auto` looks at: `edge`, `region`.
 
     Raises:
         ConfigurationError: there is none of that name, or its file is not valid.
@@ -40,7 +46,7 @@ def find(name: str, given: Path | None = None) -> Profile:
         raise ConfigurationError(f"there is no folder of hardware profiles {given}.", "Give its path with --profiles.")
     known = names(given)
     if name == "auto":
-        return _best(known)
+        return _best(known, kinds)
     if name not in known:
         raise ConfigurationError(f"there is no hardware profile {name!r}.", f"Known: {', '.join(known) or 'none'}.")
     return _read(name, known[name])
@@ -55,9 +61,9 @@ def every(given: Path | None = None) -> list[Profile]:
     return [_read(name, file) for name, file in names(given).items()]
 
 
-def _best(known: dict[str, Path]) -> Profile:
-    profiles = {name: found for name, file in known.items() if (found := _read(name, file)).kind == "edge"}
-    fits = fit.best(profiles.values(), look.board())
+def _best(known: dict[str, Path], kinds: Collection[str]) -> Profile:
+    profiles = {name: found for name, file in known.items() if (found := _read(name, file)).kind in kinds}
+    fits = fit.best(profiles.values(), look.board() if "region" not in kinds else look.machine())
     if not fits or not fits[0].rank:
         raise ConfigurationError("no hardware profile fits this machine.", "Write one and name it in model.profile: terrace hw schema")
     return profiles[fits[0].profile]

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from region.experts.onnx import OnnxExpert
 from shared.engines.trt import TensorRtEngine
 from shared.errors import ConfigurationError, DependencyError, EngineError
 from shared.hwprofile import fit, look, profile, shelf
@@ -14,6 +16,7 @@ from shared.hwprofile.cli import app
 from shared.hwprofile.engine import engine_maker
 from shared.hwprofile.machine import Machine
 from tests.unit import models
+from tests.unit.region_parts import an_expert
 
 TEXT = """schema = 1
 name = "board"
@@ -120,3 +123,13 @@ def test_check_fails_with_a_remedy_where_the_machine_does_not_fit(tmp_path: Path
     assert "NO  processor" in output
     assert isinstance(error, ConfigurationError)
     assert error.remedy
+
+
+def test_an_expert_answers_the_same_on_the_engine_of_a_profile(tmp_path: Path) -> None:
+    plain = an_expert(tmp_path)
+    found = shelf.find("auto", kinds=("edge", "region"))
+    path = tmp_path / "000001.onnx"
+    other = OnnxExpert(path, plain._card, threads=1, make=engine_maker(found, cache=tmp_path / "engines")).load()
+    picture = np.full((8, 8, 3), (200, 0, 0), np.uint8)
+    assert other.answer([picture]) == plain.answer([picture])
+    assert other.name.startswith(("onnxruntime", "tensorrt"))
