@@ -15,6 +15,8 @@ import msgspec
 TRIPS = ("passive", "hot", "critical")
 """Kinds of trip points that limit; `active` ones start a fan."""
 SANE_C = (-40.0, 150.0)
+LEAST_LIMIT_C = 40.0
+"""Some firmware fills in trip points of a few degrees: they limit nothing."""
 THROTTLED = {1: "under-voltage", 2: "frequency capped", 4: "throttled", 8: "soft temperature limit"}
 
 
@@ -40,7 +42,7 @@ def zone(name: str, temperature: str, trips: Mapping[str, str]) -> Zone | None:
         trips: kind of a trip point to its millidegrees, of the points that could be read.
     """
     measured = _degrees(temperature)
-    limits = [limit for kind, text in trips.items() if kind in TRIPS and (limit := _degrees(text)) is not None and limit > 0]
+    limits = [limit for kind, text in trips.items() if kind in TRIPS and (limit := _degrees(text)) is not None and limit >= LEAST_LIMIT_C]
     if measured is None or not limits:
         return None
     return Zone(name=name, temperature_c=measured, limit_c=min(limits))

@@ -12,7 +12,7 @@ from edge import heat
 from edge.governor import Reading
 from edge.heat import Zone
 
-THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+THROTTLED = "sys/devices/platform/soc*/*firmware/get_throttled"
 POWER_MODE = "var/lib/nvpmodel/status"
 
 
@@ -33,7 +33,7 @@ class Vitals:
             headroom_c=nearest.headroom_c if nearest else None,
             memory_free=heat.memory_free(_text(self._root / "proc/meminfo")),
             lag=lag,
-            throttled=heat.throttled(_text(self._root / THROTTLED)),
+            throttled=", ".join(filter(None, (heat.throttled(_text(one)) for one in self._root.glob(THROTTLED)))),
             power_mode=heat.power_mode(_text(self._root / POWER_MODE)),
         )
 

@@ -199,6 +199,7 @@ def _zone(number: int, temperature: int, **trips: int) -> dict[str, str]:
 
 def test_the_zone_nearest_to_its_limit_counts_and_fans_are_no_limit(tmp_path: Path) -> None:
     _write(tmp_path, _zone(0, 60_000, active=50_000, passive=85_000, critical=105_000) | _zone(1, 90_000, critical=99_000))
+    _write(tmp_path, _zone(4, 30_000, critical=20_800))  # firmware that makes its trip points up
     _write(tmp_path, _zone(2, 95_000) | {"sys/class/thermal/thermal_zone3/temp": "-256000"})
     reading = Vitals(tmp_path).reading()
     assert reading.headroom_c == pytest.approx(9.0)
@@ -206,7 +207,7 @@ def test_the_zone_nearest_to_its_limit_counts_and_fans_are_no_limit(tmp_path: Pa
 
 
 def test_throttling_power_mode_and_memory_are_read(tmp_path: Path) -> None:
-    _write(tmp_path, {"sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n", "var/lib/nvpmodel/status": "pmode:0002"})
+    _write(tmp_path, {"sys/devices/platform/soc@107c000000/soc:firmware/get_throttled": "50005\n", "var/lib/nvpmodel/status": "pmode:0002"})
     _write(tmp_path, {"proc/meminfo": "MemTotal:       8000000 kB\nMemAvailable:    400000 kB\n"})
     reading = Vitals(tmp_path).reading(lag=0.25)
     assert reading == Reading(memory_free=0.05, lag=0.25, throttled="under-voltage, throttled", power_mode="2")
