@@ -21,6 +21,7 @@ from edge.sources.base import LIVE
 from edge.sources.make import make_source
 from shared.errors import InputError, TerraceError
 from shared.hwprofile import fit, look, shelf
+from shared.hwprofile.choice import choose
 from shared.link.proxy import NO_PROXY
 from shared.link.recount import recount
 from shared.status import read_status
@@ -204,10 +205,12 @@ def _checks(settings: EdgeSettings) -> Iterator[tuple[str, Any]]:
 
 def _check_profile(settings: EdgeSettings) -> str:
     found = shelf.find(settings.model.profile, settings.model.profiles)
-    wrong = [one for one in fit.check(found, look.machine()) if not one.ok]
+    machine = look.machine()
+    wrong = [one for one in fit.identity(found, machine) if not one.ok]
     if wrong:
         raise InputError(f"this machine does not fit {found.name}: not {wrong[0].what}.", wrong[0].remedy)
-    return found.name
+    chosen = choose(found, machine)
+    return f"{found.name}, {chosen.engine} {chosen.precision}"
 
 
 def _check_stream(stream: Any) -> str:
