@@ -192,8 +192,7 @@ class Agent:
 
     def __init__(self, settings: EdgeSettings, identity: Identity) -> None:
         self._settings = settings
-        make, batch = make_engine(settings)
-        self._make_engine = make
+        self._make_engine, batch = make_engine(settings)
         self._proxy = proxy_rule(settings)
         self._relay = HttpsClient(identity, settings.link.relay_url, proxy=self._proxy)
         self._spool = Spool(settings.spool_path, settings.state / "spool.key", settings.spool.capacity_mb << 20)
