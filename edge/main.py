@@ -21,6 +21,7 @@ from edge.auditshare import COMMAND, AuditShare
 from edge.config import EdgeSettings, StreamSettings
 from edge.counters import Served
 from edge.events import Inferred
+from edge.firstmodel import FirstModel
 from edge.governing import Governor
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
@@ -151,37 +152,6 @@ def make_engine(settings: EdgeSettings) -> tuple[MakeEngine, int]:
     return engine_maker(profile, cache=settings.state / "engines", threads=settings.model.threads), profile.engine.batch
 
 
-class FirstModel:
-    """Puts the model of `model.path` into service where no release is there yet.
-
-    Args:
-        folder: with model.onnx and card.json; None for none.
-        models: where it goes.
-        make: makes engines.
-    """
-
-    def __init__(self, folder: Path | None, models: ModelSlot, make: MakeEngine) -> None:
-        self._folder = folder
-        self._models = models
-        self._make = make
-
-    def start(self) -> None:
-        """Load it.
-
-        Raises:
-            TrustError: its card does not belong to it.
-            EngineError: it cannot be run here.
-        """
-        if self._folder is None or self._models.current() is not None:
-            return
-        model = open_model(self._folder / "model.onnx", self._folder / "card.json", self._make)
-        if self._models.current() is None:  # the updater may have brought a release while this was loaded
-            self._models.swap(model)
-
-    def stop(self) -> None:
-        """Nothing is left running."""
-
-
 class Agent:
     """The parts of one device, made from its settings.
 
@@ -207,17 +177,7 @@ class Agent:
         self._audits = LiveAudits(epsilon=settings.policy.live_epsilon, follows=settings.policy.live_threshold)
         self._spending = Spending(settings.budget)
         self._uplink = self._make_uplink(identity)
-        self._writer = CaseWriter(
-            frames=self._hand_over,
-            pictures=settings.picture,
-            card=lambda: model.card if (model := self._models.current()) else None,
-            offer=self._uplink.offer_many,
-            bind=self._settler.bind,
-            audited=self._sampled,
-            spent=self._spending.spent,
-            tend=self._spool.tend,
-            load=lambda: LinkLoad(rate_bytes_per_s=self._uplink.rate_bytes_per_s, backlog_bytes=self._spool.occupancy()[1]),
-        )
+        self._writer = self._make_writer()
         self._inference = Inference(
             policy=settings.policy,
             neighbours=Neighbours(
@@ -276,6 +236,19 @@ class Agent:
             StreamGroup(self._streams),
             self._governor,
         ]
+
+    def _make_writer(self) -> CaseWriter:
+        return CaseWriter(
+            frames=self._hand_over,
+            pictures=self._settings.picture,
+            card=lambda: model.card if (model := self._models.current()) else None,
+            offer=self._uplink.offer_many,
+            bind=self._settler.bind,
+            audited=self._sampled,
+            spent=self._spending.spent,
+            tend=self._spool.tend,
+            load=lambda: LinkLoad(rate_bytes_per_s=self._uplink.rate_bytes_per_s, backlog_bytes=self._spool.occupancy()[1]),
+        )
 
     def _make_uplink(self, identity: Identity) -> Uplink:
         settings, link = self._settings, self._settings.link
