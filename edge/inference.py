@@ -21,6 +21,7 @@ from edge.counters import Latencies, Served, StreamCounters, SwapRecord
 from edge.events import Inferred
 from edge.objects import Objects, Seen
 from edge.spending import Spending
+from shared.deferral import second
 from shared.deferral.policy import BELOW_THRESHOLD, Action, Policy
 from shared.deferral.reading import Reader, Reading, is_known, reader_of
 from shared.errors import TerraceError
@@ -141,7 +142,7 @@ class Inference:
         else:
             batch = np.concatenate([prepare(frame.pixels[None], spec) for frame in frames])
         read = self._read or reader_of(model.card)
-        return read(model.engine.run(batch))
+        return read(second.answered(model.engine.run, batch, model.card.second_look))
 
     def _seen(self, model: LoadedModel, frames: Sequence[Frame], reading: Reading) -> list[Seen]:
         if reading.candidates is None:

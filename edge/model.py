@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from shared.deferral import scores
+from shared.deferral import scores, second
 from shared.engines.base import Engine
 from shared.errors import EngineError, TrustError
 from shared.release.card import Card, decode_card, sha256
@@ -68,7 +68,8 @@ def open_model(onnx: Path, card: Path, make_engine: MakeEngine) -> LoadedModel:
         The model, warm.
 
     Raises:
-        TrustError: the card cannot be read, names another file than this, or has a learned score that does not fit it.
+        TrustError: the card cannot be read, names another file than this, or has a learned score or
+            second look that does not fit it.
         EngineError: the model cannot be read or run, or does not fit its card.
     """
     try:
@@ -79,6 +80,7 @@ def open_model(onnx: Path, card: Path, make_engine: MakeEngine) -> LoadedModel:
     if described.onnx_sha256 and described.onnx_sha256 != sha256(data):
         raise TrustError(f"{onnx.name} is not the file its card describes.", "Copy both files of one release.")
     scores.check(described)
+    second.check(described)
     engine = make_engine(onnx)
     spec = described.input
     task_of(described).check(engine.run(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape)

@@ -15,7 +15,7 @@ import numpy as np
 
 from region.cases import StoredCase
 from region.tally import Classes, HeldOut, Values
-from shared.deferral import scores
+from shared.deferral import scores, second
 from shared.engines.base import Engine
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, InputError
@@ -76,7 +76,8 @@ def run(path: Path, card: Card, cases: HeldOut, *, threads: int) -> tuple[Classe
         raise EngineError(f"a region judges no model for {card.task}.", "Judge it where it was trained; regions run it all the same.")
     engine: Engine = OnnxEngine(path, threads=threads).load()
     try:
-        parts = [engine.run(prepare(cases.frames[start : start + BATCH], card.input)) for start in range(0, len(cases.truth), BATCH)]
+        batches = (prepare(cases.frames[start : start + BATCH], card.input) for start in range(0, len(cases.truth), BATCH))
+        parts = [second.answered(engine.run, batch, card.second_look) for batch in batches]
     finally:
         engine.close()
     logits = np.concatenate(parts) if parts else np.empty((0, len(card.labels)), np.float32)

@@ -108,6 +108,7 @@ class Workshop:
         durable.write(path, int8)
         known = self._seed_set().evenly(LARGEST_SEED)
         logits = predictions.logits(path, known.frames, card.input, threads=THREADS)
+        seen = predictions.logits(path, known.frames, card.input, threads=THREADS, look=card.second_look) if card.second_look else logits
         figures = {
             "seed_accuracy_fp32": accuracy(predictions.logits(whole, known.frames, card.input, threads=THREADS), known.labels),
             "seed_accuracy_int8": accuracy(logits, known.labels),
@@ -129,11 +130,13 @@ class Workshop:
             self_test=self_test(known.frames, known.labels, logits),
             lineage=lineage,
             task=card.task,
-            calibration=self._like_current(current, known, logits),
+            calibration=self._like_current(current, known, seen),
             picture_quality=card.picture_quality,
             onnx_sha256=sha256(int8),
+            second_look=card.second_look,
+            schema=card.schema,
         )
-        return Candidate(onnx=path, card=made, edges=edges_of(scores.of(made.calibration)(logits)))
+        return Candidate(onnx=path, card=made, edges=edges_of(scores.of(made.calibration)(seen)))
 
     def gate(self, candidate: Candidate, current: Current, replies: Sequence[EvaluationReply]) -> Verdict:
         """Judge on pooled counts and seed set."""
@@ -202,7 +205,8 @@ class Workshop:
         if old is None or expert is None:
             return None
         score = scores.of(old)
-        was = score(predictions.logits(current.onnx, known.frames, current.card.input, threads=THREADS))
+        card = current.card
+        was = score(predictions.logits(current.onnx, known.frames, card.input, threads=THREADS, look=card.second_look))
         threshold = float(np.quantile(score(logits), float((was < old.threshold).mean())))
         answers = calibrate.Answers(
             student=logits,
@@ -216,7 +220,7 @@ class Workshop:
         return msgspec.structs.replace(old, threshold=threshold, risk_bound=bound, units=len(drawn), frames=len(known.labels))
 
     def _accuracy(self, onnx: Path, card: Card, known: Pictures) -> float:
-        return accuracy(predictions.logits(onnx, known.frames, card.input, threads=THREADS), known.labels)
+        return accuracy(predictions.logits(onnx, known.frames, card.input, threads=THREADS, look=card.second_look), known.labels)
 
     def _seed_set(self) -> Pictures:
         return pictures.load(self._rules.seed_set or self._models / "seed.npz")

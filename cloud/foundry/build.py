@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cloud.foundry import calibrate, cards, measure, predictions, training
+from cloud.foundry import calibrate, cards, measure, predictions, secondlook, training
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures, input_spec, load
 from cloud.foundry.plans import Plan, plan_for
@@ -31,7 +31,7 @@ from shared.deferral.scores import SCORES
 from shared.durable import write
 from shared.errors import InputError
 from shared.learning.samples import check
-from shared.release.card import Card, Lineage, encode_card, sha256
+from shared.release.card import Card, Lineage, SecondLook, encode_card, sha256
 from shared.release.modelcache import NAMED, cache, listing
 from shared.vision.tasks.logits import accuracy
 
@@ -140,9 +140,11 @@ def _release(out: Path, split: _Split, origin: Lineage, files: _Files, *, turnin
     """Measure, write the cards and copy the files to where they are shipped from."""
     spec, pictures = input_spec(split.seed.side), split.calibration
     fit, test = (_answers(files, one) for one in (split.fit, split.test))
-    turns = [_answers(files, one) for one in _turned(split.fit, turning=turning)]
     quality = measure.picture_quality(files.expert, _hardest(split.fit, fit), spec)
     origin = cards.with_figures(origin, _figures(files, test, split.test))
+    fit, look = _second_look(files, split.fit, fit, turning=turning)
+    turns = [] if look else [_answers(files, one) for one in _turned(split.fit, turning=turning)]
+    test = _answers(files, split.test, look) if look else test
     student = cards.student_card(
         release=RELEASE,
         onnx=files.student.read_bytes(),
@@ -153,6 +155,7 @@ def _release(out: Path, split: _Split, origin: Lineage, files: _Files, *, turnin
         quality=quality,
         lineage=origin,
         turns=turns,
+        look=look,
     )
     expert = cards.expert_card(
         release=RELEASE,
@@ -166,6 +169,14 @@ def _release(out: Path, split: _Split, origin: Lineage, files: _Files, *, turnin
     put(out, files.expert, expert)
     write(out / "student" / f"{RELEASE:06d}.npz", files.weights.read_bytes())
     return Built(folder=out, student=student, expert=expert)
+
+
+def _second_look(files: _Files, pictures: Pictures, fit: Answers, *, turning: bool) -> tuple[Answers, SecondLook | None]:
+    """Return the policy-fit answers with the second look that pays, or as they are and None."""
+    names, spec = secondlook.turns_for(turning=turning), input_spec(pictures.side)
+    again = [predictions.logits(files.student, secondlook.frames_turned(pictures.frames, name), spec) for name in names]
+    look = secondlook.chosen(fit, again, names)
+    return (secondlook.looked(fit, again, look) if look else fit), look
 
 
 def _turned(pictures: Pictures, *, turning: bool) -> Iterator[Pictures]:
@@ -196,10 +207,10 @@ def _figures(files: _Files, test: Answers, pictures: Pictures) -> dict[str, floa
     }
 
 
-def _answers(files: _Files, pictures: Pictures) -> Answers:
+def _answers(files: _Files, pictures: Pictures, look: SecondLook | None = None) -> Answers:
     spec = input_spec(pictures.side)
     return Answers(
-        student=predictions.logits(files.student, pictures.frames, spec),
+        student=predictions.logits(files.student, pictures.frames, spec, look=look),
         expert=predictions.logits(files.expert, pictures.frames, spec),
         labels=pictures.labels,
         units=pictures.units,

@@ -9,7 +9,7 @@ from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures, input_spec
 from cloud.foundry.selftest import self_test
 from shared.learning.samples import Logits
-from shared.release.card import Card, Lineage, QualityPoint, sha256
+from shared.release.card import Card, Lineage, QualityPoint, SecondLook, sha256
 
 
 def student_card(
@@ -24,6 +24,7 @@ def student_card(
     lineage: Lineage,
     delta: float = 0.05,
     turns: Sequence[Answers] = (),
+    look: SecondLook | None = None,
 ) -> Card:
     """Return a student's card.
 
@@ -38,6 +39,7 @@ def student_card(
         lineage: where it came from; the system's figures are added.
         delta: the chance that the risk bound is broken.
         turns: both models on the policy-fit split's pictures turned, in the same order; they help to fit a learned score.
+        look: the second look with which `fit` and `test` were answered.
     """
     found = deferral.preferred(fit, turns)
     calibration = calibrate.calibration(fit, test, delta=delta, score=found.name, ranked=found.scores, model=found.model)
@@ -61,6 +63,8 @@ def student_card(
         deferral_curve=calibrate.curve(test, calibration.score, calibration.learned),
         picture_quality=quality,
         onnx_sha256=sha256(onnx),
+        second_look=look,
+        schema=1 if look is None else 2,
     )
 
 

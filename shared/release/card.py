@@ -16,7 +16,8 @@ import zstandard
 
 from shared.errors import TrustError
 
-SCHEMA = 1
+SCHEMA = 2
+"""The latest this code knows: 2 has a second look, without which a card's threshold would mean something else. Others stay at 1."""
 LARGEST_CARD_BYTES = 4 << 20
 LARGEST_INPUTS_BYTES = 1 << 24
 
@@ -58,6 +59,13 @@ class LearnedScore(CardPart, frozen=True, kw_only=True):
     weights: tuple[float, ...]
     bias: float
     pairs: tuple[float, ...] = ()
+
+
+class SecondLook(CardPart, frozen=True, kw_only=True):
+    """Frames whose logit margin lies below `below` are run again in these `turns` and their logits averaged; see deferral.second."""
+
+    below: float
+    turns: tuple[str, ...]
 
 
 class Calibration(CardPart, frozen=True, kw_only=True):
@@ -149,7 +157,8 @@ class Card(CardPart, frozen=True, kw_only=True):
     deferral_curve: tuple[CurvePoint, ...] = ()
     picture_quality: tuple[QualityPoint, ...] = ()
     onnx_sha256: str = ""
-    schema: int = SCHEMA
+    second_look: SecondLook | None = None
+    schema: int = 1
     detection: DetectionSpec | None = None
 
 
