@@ -37,6 +37,20 @@ def orders(one: Answers) -> dict[str, np.ndarray]:
     }
 
 
+def paired(one: Answers) -> dict[str, tuple[Answers, np.ndarray]]:
+    return {name: (one, scores) for name, scores in orders(one).items()}
+
+
+def test_answers_of_its_own_count_from_the_first_ones() -> None:
+    """A student that answers like the expert at its second look has gained all before anything is sent."""
+    one = answers(300, 9)
+    better = Answers(student=one.expert, expert=one.expert, labels=one.labels, units=one.units)
+    compared = compare("deeppcb", [(one, {**paired(one), OURS: (better, SCORES["margin"](better.student))})])
+    assert (compared.orders[OURS].needed == 0.0).all()
+    assert (compared.saved() == 1.0).all()
+    np.testing.assert_allclose(compared.orders[OURS].area, compared.whole)
+
+
 def test_cross_entropy_is_the_described_one() -> None:
     logits = np.log(np.array([[0.5, 0.5], [0.9, 0.1], [1.0, 1e-12]], np.float32))
     one = Answers(student=logits, expert=logits, labels=np.zeros(3, np.int64), units=("a", "b", "c"))
@@ -57,9 +71,8 @@ def test_no_order_gains_more_than_the_oracle_at_any_share(seed: int) -> None:
 
 def test_an_order_against_itself_saves_nothing_and_intervals_hold_their_value() -> None:
     students = [answers(600, seed) for seed in (1, 2, 3)]
-    compared = compare(
-        "deeppcb", [(one, {**orders(one), OURS: rivals.ibt(one), rivals.CROSS_ENTROPY: rivals.ibt(one)}) for one in students]
-    )
+    same = {OURS: rivals.ibt, rivals.CROSS_ENTROPY: rivals.ibt}
+    compared = compare("deeppcb", [(one, {**paired(one), **{name: (one, rule(one)) for name, rule in same.items()}}) for one in students])
     assert (compared.saved() == 0.0).all()
     value, low, high = interval(compared.of_oracle())
     assert low <= value <= high <= 1.0
@@ -85,7 +98,7 @@ def test_too_few_units_promise_nothing() -> None:
 
 
 def test_the_picture_is_drawn_and_the_same_twice(tmp_path: Path) -> None:
-    compared = compare("fashion-mnist", [(one, orders(one)) for one in (answers(200, 1), answers(200, 2))])
+    compared = compare("fashion-mnist", [(one, paired(one)) for one in (answers(200, 1), answers(200, 2))])
     drawn = []
     for name in ("one.svg", "two.svg"):
         draw(tmp_path / name, [compared])

@@ -3,7 +3,8 @@
 Rules, in order:
 1. A draw takes as many students as there are, with replacement, and whole units, the same for every order: differences are paired.
 2. Rivals are compared by the mean over students; "the best Sedna rule" is the one with fewer forwards on this very test list.
-3. `saved` is the share of that rule's forwards we do not need for closing CLOSED of the gap between student and expert.
+3. An order may come with answers of its own (a second look): its gain counts from the student's first answers, as everyone's does.
+4. `saved` is the share of that rule's forwards we do not need for closing CLOSED of the gap between student and expert.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return min(rivals.SEDNA, key=lambda name: self.orders[name].needed[0])
 
     def saved(self) -> Numbers:
-        """Return rule 3 per draw."""
+        """Return rule 4 per draw."""
         return 1.0 - self.orders[OURS].needed / self.orders[self.rival].needed
 
     def of_oracle(self) -> Numbers:
@@ -60,23 +61,29 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return self.orders[name].area - self.whole * MOST / 2.0
 
 
-def compare(data: str, students: Sequence[tuple[Answers, Mapping[str, Numbers]]]) -> Comparison:
+Orders = Mapping[str, tuple[Answers, Numbers]]
+"""By name: the answers an order starts from, and the scores it orders by."""
+
+
+def compare(data: str, students: Sequence[tuple[Answers, Orders]]) -> Comparison:
     """Compare the orders of several students.
 
     Args:
         data: the data set's name.
-        students: per student what it and the expert answer, and scores by order; all on the same frames.
+        students: per student what it and the expert answer at first, and the orders; all on the same frames.
     """
-    first = students[0][0]
-    weights = np.concatenate([np.ones((1, len(first.units))), draws(first.units, DRAWS)])
+    units = students[0][0].units
+    weights = np.concatenate([np.ones((1, len(units))), draws(units, DRAWS)])
     picked = _students(len(students))
     found: dict[str, list[Order]] = {}
     wholes = []
-    for answers, scores in students:
-        for name, values in scores.items():
-            ranking = Ranking.of(values, answers.gains, weights)
-            found.setdefault(name, []).append(_order(ranking))
-        wholes.append(ranking.all)
+    for first, given in students:
+        whole = Ranking.of(np.zeros(len(first.units)), first.gains, weights).all
+        for name, (answers, scores) in given.items():
+            found.setdefault(name, []).append(
+                _order(_from_first(Ranking.of(scores, answers.gains, weights), answers, first, weights), whole)
+            )
+        wholes.append(whole)
     orders = {name: _mean(each, picked) for name, each in found.items()}
     right = [float((answers.student.argmax(axis=1) == answers.labels).mean()) for answers, _ in students]
     return Comparison(data=data, orders=orders, whole=_over(np.stack(wholes), picked), student=float(np.mean(right)))
@@ -88,9 +95,16 @@ def interval(values: Numbers) -> tuple[float, float, float]:
     return float(values[0]), float(low), float(high)
 
 
-def _order(ranking: Ranking) -> Order:
+def _from_first(ranking: Ranking, answers: Answers, first: Answers, weights: Numbers) -> Ranking:
+    """Return the ranking with its gains counted from the first answers (rule 3)."""
+    own, before = (one.student.argmax(axis=1) == one.labels for one in (answers, first))
+    alone = (weights * (own.astype(np.float64) - before)).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+    return Ranking(share=ranking.share, gain=ranking.gain + alone)
+
+
+def _order(ranking: Ranking, whole: Numbers) -> Order:
     return Order(
-        needed=ranking.needed(CLOSED * ranking.all),
+        needed=ranking.needed(CLOSED * whole),
         at_share=ranking.gained((AT,))[:, 0],
         area=ranking.area(MOST),
         curve=Ranking(share=ranking.share[:1], gain=ranking.gain[:1]).gained(CURVE_SHARES),

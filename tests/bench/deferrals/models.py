@@ -3,25 +3,23 @@
 Rules, in order:
 1. Data, plans and steps are those of `terrace models build`, so whoever has built a data set does not train its expert again.
 2. One expert per data set, several students: the same plan, other seeds, quantised to INT8 as devices run them.
-3. Models see `seed` and `calibration` only. `policy-fit` is what learned scores are fitted on (in all turns the class survives),
-   `policy-test` what bounds are measured on, and `official` the data set's own test list, which no part of ours has touched.
+3. Models see `seed` and `calibration` only. Second look and learned score are chosen on `policy-fit`, bounds are measured on
+   `policy-test`, and `official` is the data set's own test list, which no part of ours has touched.
 """
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from cloud.foundry import training
+from cloud.foundry import secondlook, training
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures, input_spec, load
 from cloud.foundry.plans import Plan, plan_for
 from cloud.foundry.predictions import logits
 from cloud.foundry.quantise import quantise
-from cloud.foundry.turns import turned
 from cloud.foundry.workbench import Say, Workbench, digest
 from provisioning.datasets import SPLITS, data_folder, prepare, save
 from provisioning.sources import deeppcb, fashion
@@ -34,14 +32,15 @@ MEASURED = ("policy-fit", "policy-test", "official")
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """One student beside its expert: what both say per split, on all turns of policy-fit, and each official frame's group."""
+    """One student beside its expert: what both say per split, the student's logits on its turns, and each official frame's group."""
 
     data: str
     seed: int
     fit: Answers
-    turns: tuple[Answers, ...]
     test: Answers
     official: Answers
+    turns: tuple[str, ...]
+    again: dict[str, list[Logits]]
     groups: tuple[str, ...]
 
 
@@ -82,19 +81,22 @@ class Lab:
         return self.bench.step("bench-student", key, lambda at: self._train(at, plan, expert))
 
     def measured(self, seed: int) -> Measured:
-        """Return what a student and the expert answer; every split, and every turn of policy-fit, is a step of its own."""
+        """Return what a student and the expert answer; each model on each split, and each turn, is a step of its own."""
         fit, test, official = (self._answers(split, seed) for split in MEASURED)
-        ways = len(list(turned(np.zeros((1, 2, 2, 3), np.uint8), all_eight=self.plan.turning)))
-        turns = tuple(self._answers("policy-fit", seed, turn=number) for number in range(ways))
-        return Measured(data=self.data, seed=seed, fit=fit, turns=turns, test=test, official=official, groups=self.groups())
+        turns = secondlook.turns_for(turning=self.plan.turning)
+        again = {split: [self._again(split, seed, turn) for turn in turns] for split in MEASURED}
+        return Measured(data=self.data, seed=seed, fit=fit, test=test, official=official, turns=turns, again=again, groups=self.groups())
 
-    def _answers(self, split: str, seed: int, turn: int | None = None) -> Answers:
+    def _answers(self, split: str, seed: int) -> Answers:
         pictures = self.pictures(split)
-        if turn is not None:
-            frames = next(itertools.islice(turned(pictures.frames, all_eight=self.plan.turning), turn, None))
-            pictures = msgspec.structs.replace(pictures, frames=frames)
-        found = [self._logits(path, pictures, f"{split} {turn}") for path in (self.student(seed) / "int8.onnx", self.expert())]
+        found = [self._logits(path, pictures, split) for path in (self.student(seed) / "int8.onnx", self.expert())]
         return Answers(student=found[0], expert=found[1], labels=pictures.labels, units=pictures.units)
+
+    def _again(self, split: str, seed: int, turn: str) -> Logits:
+        """Return the student's logits on a split's turned pictures."""
+        pictures = self.pictures(split)
+        frames = secondlook.frames_turned(pictures.frames, turn)
+        return self._logits(self.student(seed) / "int8.onnx", msgspec.structs.replace(pictures, frames=frames), f"{split} {turn}")
 
     def _logits(self, model: Path, pictures: Pictures, what: str) -> Logits:
         """Return a model's logits, kept: the expert's serve all students."""
