@@ -101,7 +101,7 @@ class DecodedLook:
         planes = np.empty((3, height, width), np.uint8)
         for place, plane in enumerate(PLANES):
             planes[place] = _plane(frame, plane)
-        return planes.transpose(1, 2, 0)
+        return np.asarray(planes.transpose(1, 2, 0))
 
 
 def _plane(frame: Any, index: int) -> Luma:

@@ -114,4 +114,4 @@ def distance(one: Descriptor, other: Descriptor) -> float:
 
 def _edges(side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """Return the edges of at most GRID nearly equal blocks of a side, the last one its end."""
-    return np.linspace(0, side, min(GRID, side) + 1).round().astype(np.int64)
+    return np.asarray(np.linspace(0, side, min(GRID, side) + 1).round(), np.int64)

@@ -129,7 +129,7 @@ class TensorRtEngine:
             raise EngineError(f"TensorRT failed on a batch of {list(part.shape)}.")
         self._cuda.to_host(logits, self._places[1])
         self._cuda.wait()
-        return logits.reshape(shape).copy()  # the pinned memory is overwritten by the next run
+        return np.array(logits.reshape(shape))  # the pinned memory is overwritten by the next run
 
     def _bind(self, trt: Any) -> None:
         """Find input and output by name and give both their places, on the device and pinned here, for the largest batch."""
