@@ -132,7 +132,7 @@ def test_a_model_that_is_not_its_cards_is_refused(tmp_path: Path) -> None:
     other = write_release(tmp_path / "o", weights=[[1.0, 0.0, 0.0]] * 3)
     with pytest.raises(TrustError, match="describes"):
         open_model(other / "model.onnx", folder / "card.json", OnnxEngine)
-    with pytest.raises(EngineError, match="classes"):
+    with pytest.raises(EngineError, match="labels"):
         load(other)
     with pytest.raises(EngineError, match="read"):
         load(tmp_path / "nothing")
