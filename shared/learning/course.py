@@ -6,6 +6,7 @@ whatever it draws from k alone, so that a training in three pieces ends where on
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
 from collections.abc import Callable
@@ -14,9 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from shared import log
 from shared.durable import write
+from shared.errors import StorageError
 from shared.learning.loop import Progress, Recipe, rate_at
 
+STATE_DAMAGED = "training_state_damaged"
+DIGEST_BYTES = 32
 EVERY_S = 60.0
 """How much work a kill may cost."""
 
@@ -36,12 +41,12 @@ def run(
         model: the network; its weights are replaced by the file's where there is one.
         loss_of: the loss of a step, counted from 0.
         recipe: `steps`, `rate`, `warmup`, `weight_decay` and `threads` are used.
-        state: the file; written every `every_s` seconds and at the end. One that cannot be read is begun anew.
+        state: the file; written every `every_s` seconds and at the end. A damaged one is told in the log, and the training begun anew.
         progress: told after every step.
         every_s: seconds between two writings.
 
     Raises:
-        StorageError: the file cannot be written.
+        StorageError: the file cannot be read or written, or is of another training.
     """
     torch.set_num_threads(recipe.threads)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub misses this keyword
@@ -68,15 +73,30 @@ def run(
 def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
     buffer = io.BytesIO()
     torch.save({"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict()}, buffer)
-    write(path, buffer.getvalue())
+    state = buffer.getvalue()
+    write(path, hashlib.sha256(state).digest() + state)
 
 
 def _load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Return how many steps are done already; 0 where there is no file, or none of this training."""
+    """Return how many steps are done already; 0 where there is no file or a damaged one, and then nothing has been loaded.
+
+    Raises:
+        StorageError: the file is whole and of another training.
+    """
     try:
-        found = torch.load(path, weights_only=True)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
+    digest, state = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+    if hashlib.sha256(state).digest() != digest:
+        log.get("training").warning(STATE_DAMAGED, path=str(path))
+        return 0
+    try:
+        found = torch.load(io.BytesIO(state), weights_only=True)
         model.load_state_dict(found["model"])
         optimiser.load_state_dict(found["optimiser"])
         return int(found["step"])
-    except Exception:  # noqa: BLE001 - whatever a damaged file makes torch raise: the training begins anew
-        return 0
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise StorageError(f"{path} is the state of another training.", "Remove it; the training then begins anew.") from error

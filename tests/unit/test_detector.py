@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cloud.foundry.export import INPUT, to_onnx
-from shared.errors import InputError
+from shared.errors import InputError, StorageError
 from shared.learning import arrays, course, detectionloss, detector
 from shared.learning.architectures import parameter_count
 from shared.learning.loop import Recipe, tensor
@@ -68,7 +68,7 @@ def test_it_learns_where_blocks_are_and_what_they_are(tmp_path: Path) -> None:
     assert right >= 0.8 * len(fresh.boxes)
 
 
-def test_a_training_that_is_killed_ends_where_one_in_one_piece_does(tmp_path: Path) -> None:
+def test_a_training_that_is_broken_off_ends_where_one_in_one_piece_does(tmp_path: Path) -> None:
     whole, pieces = small(), small()
     schooled(whole, tmp_path / "whole", steps=6)
     for killed_at in (2, 2, 5):
@@ -79,8 +79,27 @@ def test_a_training_that_is_killed_ends_where_one_in_one_piece_does(tmp_path: Pa
     schooled(pieces, tmp_path / "pieces", steps=6)
     first, second = arrays.to_arrays(whole), arrays.to_arrays(pieces)
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    (tmp_path / "pieces").write_bytes(b"no such file")
-    schooled(small(), tmp_path / "pieces", steps=1)
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_a_damaged_state_is_begun_anew_with_nothing_of_it_loaded(tmp_path: Path, place: int) -> None:
+    state, whole, again = tmp_path / "state", small(), small()
+    schooled(whole, state, steps=3)
+    data = bytearray(state.read_bytes())
+    data[place] ^= 1
+    state.write_bytes(data)
+    schooled(again, state, steps=3)
+    first, second = arrays.to_arrays(whole), arrays.to_arrays(again)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_the_state_of_another_network_is_refused_and_left_alone(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    schooled(small(), state, steps=2)
+    before = state.read_bytes()
+    with pytest.raises(StorageError, match="another training"):
+        course.run(torch.nn.Linear(2, 2), lambda step: torch.zeros(()), Recipe(steps=3, rate=1e-2), state=state)
+    assert state.read_bytes() == before
 
 
 def test_the_exported_graph_says_what_the_network_says(tmp_path: Path) -> None:
