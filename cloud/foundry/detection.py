@@ -29,6 +29,7 @@ from cloud.foundry.selftest import recorded
 from cloud.foundry.workbench import Say, Workbench, digest
 from shared.deferral.missed import DEFAULT, SCORES, Candidates
 from shared.durable import write
+from shared.errors import InputError
 from shared.release.card import Card, DetectionSpec, Lineage, sha256
 from shared.release.modelcache import cache
 from shared.vision.boxes import Detections
@@ -71,7 +72,7 @@ def build(data: str, out: Path, *, say: Say, plan: DetectorPlan | None = None, p
     of_data = digest(*(folder / f"{name}.npz" for name in releases.SPLITS))
     student, expert = (_trained(bench, family, splits["seed"], plan, of_data) for family in ("student", "expert"))
     fp32 = student / "student.onnx"
-    small = bench.step("int8", digest(fp32) + b"u8s8-float-tail", lambda made: _quantise(made, splits["calibration"], fp32))
+    small = _int8(bench, splits["calibration"], fp32)
     files = _Networks(
         expert=expert / "expert.onnx", student_int8=small / "student.onnx", student_fp32=fp32, weights=student / "student.npz"
     )
@@ -79,9 +80,47 @@ def build(data: str, out: Path, *, say: Say, plan: DetectorPlan | None = None, p
     return _release(out, splits, lineage(data, of_data.decode(), plan), files)
 
 
+def finished_student(data: str, *, say: Say, plan: DetectorPlan | None = None, prepared: Path | None = None) -> tuple[Path, Path]:
+    """Return the INT8 file of a student whose training is finished, its expert's or not, and the folder of the data set's splits.
+
+    Args:
+        data: deeppcb.
+        say: told the progress in lines.
+        plan: how it was trained; None takes the usual one.
+        prepared: folder with the splits, when they are prepared already.
+
+    Raises:
+        InputError: no such student is finished, or the data set cannot be used.
+    """
+    bench = Workbench(cache() / "foundry", say)
+    missing = InputError(
+        f"there is no detector of {data}.", f"Build it: make models DATA={data} TASK=detection (it goes on where it stopped)."
+    )
+    if not any(bench.folder.glob(f"{_step('student')}-*")):
+        raise missing
+    folder = prepared or prepared_data(bench, data, task="detection")
+    of_data = digest(*(folder / f"{name}.npz" for name in releases.SPLITS))
+    student = bench.kept(_step("student"), _key(of_data, plan or DetectorPlan(), "student"))
+    if student is None:
+        raise missing
+    return _int8(bench, load(folder / "calibration.npz"), student / "student.onnx") / "student.onnx", folder
+
+
 def _trained(bench: Workbench, family: str, boards: Boards, plan: DetectorPlan, of_data: bytes) -> Path:
-    key = of_data + msgspec.json.encode(plan) + family.encode() + b"-detector"
-    return bench.resumed(f"{family}-detector", key, lambda made: detectortraining.train(made, family, boards, plan, bench.say))
+    key = _key(of_data, plan, family)
+    return bench.resumed(_step(family), key, lambda made: detectortraining.train(made, family, boards, plan, bench.say))
+
+
+def _step(family: str) -> str:
+    return f"{family}-detector"
+
+
+def _key(of_data: bytes, plan: DetectorPlan, family: str) -> bytes:
+    return of_data + msgspec.json.encode(plan) + family.encode() + b"-detector"
+
+
+def _int8(bench: Workbench, calibration: Boards, fp32: Path) -> Path:
+    return bench.step("int8", digest(fp32) + b"u8s8-float-tail", lambda made: _quantise(made, calibration, fp32))
 
 
 def _quantise(folder: Path, calibration: Boards, fp32: Path) -> None:

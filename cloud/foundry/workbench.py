@@ -43,7 +43,7 @@ class Workbench:
         Raises:
             StorageError: the folder cannot be written.
         """
-        done = self.folder / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}"
+        done = self._place(name, key)
         if done.is_dir():
             self.say(f"{name}: kept from an earlier build")
             return done
@@ -74,7 +74,7 @@ class Workbench:
             InputError: another process is making it.
             StorageError: the folder cannot be written.
         """
-        done = self.folder / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}"
+        done = self._place(name, key)
         if done.is_dir():
             self.say(f"{name}: kept from an earlier build")
             return done
@@ -87,6 +87,14 @@ class Workbench:
         except OSError as error:
             raise StorageError(f"{name} cannot be kept in {self.folder}: {error}.", "Free space, or set TERRACE_CACHE.") from error
         return done
+
+    def kept(self, name: str, key: bytes) -> Path | None:
+        """Return the folder of a step's result where it is finished; nothing is made."""
+        done = self._place(name, key)
+        return done if done.is_dir() else None
+
+    def _place(self, name: str, key: bytes) -> Path:
+        return self.folder / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ First: `make models DATA=deeppcb TASK=detection`.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cloud.foundry import finding
+from cloud.foundry import detection, finding
 from cloud.foundry.boards import Boards, load
 from provisioning import pictured
 from shared.deferral.missed import SCORES, Candidates
-from shared.errors import InputError
-from shared.release.card import DetectionSpec, decode_card
-from shared.release.modelcache import built
 from shared.vision.boxes import Detections
 from shared.vision.tasks.precision import Truth, missed
 from tests.bench.result import Result, conditions
@@ -54,18 +52,15 @@ class Searched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(*, full: bool) -> Result:
-    """Measure the shipped INT8 student; `full` only draws more bootstrap samples."""
-    folder = built(DATA, "detection") / "student"
-    card_file = folder / "000001.card.json"
-    if not card_file.is_file():
-        raise InputError(
-            f"there is no detector in {folder}.", "Build it: make models DATA=deeppcb TASK=detection (it goes on where it stopped)."
-        )
-    card = decode_card(card_file.read_bytes())
-    threshold = (card.detection or DetectionSpec()).score_threshold
+    """Measure the INT8 student; `full` only draws more bootstrap samples."""
+    onnx, folder = detection.finished_student(DATA, say=lambda line: print(line, file=sys.stderr, flush=True))
+    boards = load(folder / "policy-fit.npz")
+    found = _found(onnx, boards)
+    threshold = finding.threshold_of(found, finding.truths(boards))  # as the card's is chosen
+    fit = _searched(found, boards, threshold)
     with tempfile.TemporaryDirectory() as name:
-        files = pictured.prepare("detection", DATA, Path(name), wanted=("policy-fit", "streams"))
-        fit, test = (_searched(folder / "000001.onnx", load(files[one]), threshold) for one in ("policy-fit", "streams"))
+        streams = load(pictured.prepare("detection", DATA, Path(name), wanted=("streams",))["streams"])
+    test = _searched(_found(onnx, streams), streams, threshold)
     signals: dict[str, Callable[[Candidates], float]] = {**SCORES, "mean_box": mean_box}
     ours = max(OURS, key=lambda one: caught(fit.scores(signals[one]), fit.lost()))
     rows = [_row(name, test.scores(signal), test) for name, signal in signals.items()]
@@ -95,8 +90,11 @@ def interval(scores: Values, lost: Flags, draws: int) -> tuple[float, float]:
     return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
 
 
-def _searched(onnx: Path, boards: Boards, threshold: float) -> Searched:
-    found = finding.detections(onnx, boards.scenes.frames, boards.spec, len(boards.names))
+def _found(onnx: Path, boards: Boards) -> list[Detections]:
+    return finding.detections(onnx, boards.scenes.frames, boards.spec, len(boards.names))
+
+
+def _searched(found: list[Detections], boards: Boards, threshold: float) -> Searched:
     return Searched(found=found, truth=finding.truths(boards), groups=boards.groups, threshold=threshold)
 
 

@@ -1,6 +1,7 @@
 """Builds of detectors and segmenters: from splits to releases, killed on the way, with INT8 that still finds what FP32 found."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -108,6 +109,26 @@ def test_a_detectors_build_that_was_killed_goes_on_and_leaves_releases(small: Pa
     again: list[str] = []
     assert detection.build("deeppcb", small / "out", say=again.append, plan=plan, prepared=prepared).student.labels == NAMES
     assert sum("kept from an earlier build" in line for line in again) == 3
+
+
+def test_a_student_is_there_to_be_measured_before_its_expert_is_trained(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = with_boxes(small / "data")
+    plan = DetectorPlan(student=QUICK, expert=QUICK, crop_px=64, batch=8, threads=1)
+    with pytest.raises(InputError, match="there is no detector"):
+        detection.finished_student("deeppcb", say=quiet, plan=plan, prepared=prepared)
+    once = detectortraining.train
+
+    def killed_at_the_expert(folder: Path, family: str, *given: Any) -> None:
+        if family == "expert":
+            raise Killed
+        once(folder, family, *given)
+
+    monkeypatch.setattr(detectortraining, "train", killed_at_the_expert)
+    with pytest.raises(Killed):
+        detection.build("deeppcb", small / "out", say=quiet, plan=plan, prepared=prepared)
+    onnx, folder = detection.finished_student("deeppcb", say=quiet, plan=plan, prepared=prepared)
+    assert onnx.is_file()
+    assert folder == prepared
 
 
 def test_a_segmenters_build_leaves_releases(small: Path) -> None:
