@@ -75,7 +75,7 @@ class Objects:
         threshold = task.spec.score_threshold
         shares = candidates.scaled(horizontally=1 / task.input.width, vertically=1 / task.input.height)
         numbers = self._tracks.settled(frame, shares.boxes)
-        kept, open_, sure = self._inherit(shares, numbers)
+        kept, open_, sure = self._inherit(shares, numbers, known=task.labels)
         told = kept.take((kept.scores >= threshold) | sure)
         followed = self._tracks.follow(frame, told, open_.boxes[open_.scores < threshold])
         hints = Hints(vanished=followed.vanished, moved=self._moved(pixels, told.boxes), flicker=followed.changes)
@@ -98,12 +98,15 @@ class Objects:
         while self._answers:
             self._tracks.answer(*self._answers.popleft())
 
-    def _inherit(self, shares: Detections, numbers: Classes) -> tuple[Detections, Detections, _Mask]:
-        """Return what is not refuted with the expert's classes, what nobody answered, and which of the former are confirmed."""
+    def _inherit(self, shares: Detections, numbers: Classes, *, known: int) -> tuple[Detections, Detections, _Mask]:
+        """Return what is not refuted with the expert's classes, what nobody answered, and which of the former are confirmed.
+
+        A class that is not among the `known` first is none of the device's: its own stands.
+        """
         tracks = [self._tracks.get(number) for number in numbers.tolist()]
         words = np.array([track.word if track else "" for track in tracks], dtype="<U12")
         labels = np.array([track.label if track and track.word == CONFIRMED else -1 for track in tracks], np.int64)
-        classes = np.where(labels >= 0, labels, shares.classes)
+        classes = np.where((labels >= 0) & (labels < known), labels, shares.classes)
         stays = words != REFUTED
         kept = msgspec.structs.replace(shares, classes=classes).take(stays)
         return kept, shares.take(words == ""), (words == CONFIRMED)[stays]

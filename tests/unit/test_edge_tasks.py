@@ -102,6 +102,24 @@ def test_the_answer_to_a_part_leaves_the_rest_as_the_device_saw_it(tmp_path: Pat
     assert (after["action"], [(one["label"], one["track"]) for one in after["objects"]]) == ("keep", [("spot", 0)])
 
 
+def test_an_object_of_a_class_the_device_has_never_heard_of_is_told_as_what_the_device_takes_it_for(tmp_path: Path) -> None:
+    foreign = Detections(boxes=np.array([[0, 2, 4, 6], [4, 2, 8, 6]], np.float32), scores=np.ones(2, np.float32), classes=np.array([7, 65535]))
+    said = Prediction(index=7, probabilities=(0.9,), boxes=pack_boxes(foreign, width=SIZE, height=SIZE))
+    with Device(tmp_path) as device:
+        device.models.swap(load(seeing_models.write_detector(tmp_path / "r")))
+        device.newest.put(frame(5, DOUBT))
+        until(lambda: device.cases and device.writer.spooled == 1)
+        device.settler.answer(msgspec.structs.replace(an_answer(1), prediction=said))
+        until(lambda: device.output.written == 2)
+        for number in (6, 7):
+            device.newest.put(msgspec.structs.replace(frame(number, DOUBT), unit="u5"))
+            until(lambda n=number: device.output.written == n - 3, lambda: device.inference.reason)
+    _, last, *after = device.events()
+    assert (last["source"], [one["label"] for one in last["objects"]]) == ("region", ["", "spot"])
+    assert [[one["label"] for one in event["objects"]] for event in after] == [["spot", "crack"]] * 2
+    assert device.counts()[3] == 0
+
+
 def test_an_empty_frame_is_not_sure_by_itself(tmp_path: Path) -> None:
     with Device(tmp_path) as device:
         device.models.swap(load(seeing_models.write_detector(tmp_path / "r")))
