@@ -9,7 +9,7 @@ Rules, in order:
 4. The expert's answer to a part of frame f is joined to where tracks were in it: a partner of any class confirms a track, with the
    expert's class; a track that had a box in f and has no partner is refuted. An object without a track begins one where it was, confirmed
    and not yet seen here; a candidate that was not told and has no partner begins one that is refuted, so that it is not asked for again.
-   Answers older than `MEMORY` frames, or to frames before `clear`, are joined to nothing.
+   Answers older than `MEMORY` frames, or to frames before `clear`, are joined to nothing; no answer begins a track beyond `MOST`.
 
 Boxes are in shares of the frame (0 to 1). Not here: locks, and what a hint is worth (deferral.missed).
 """
@@ -28,6 +28,7 @@ JOIN = 0.3
 SURE_AFTER = 3
 PATIENCE = 5
 MEMORY = 512
+MOST = 1024
 EDGE = 0.02
 """How near its edge, in shares of the frame, an object may leave the picture."""
 UNANSWERED, CONFIRMED, REFUTED = "unanswered", "confirmed", "refuted"
@@ -126,10 +127,11 @@ class Tracks:
             if track is not None:
                 track.word = CONFIRMED if row in partners else REFUTED
                 track.label = int(said.classes[partners[row]]) if row in partners else track.label
-        for other in sorted(set(range(len(said))) - set(partners.values())):
+        room = max(0, MOST - len(self._tracks))
+        for other in sorted(set(range(len(said))) - set(partners.values()))[:room]:
             self._begin(self._frame, said.boxes[other], int(said.classes[other]), float(said.scores[other])).word = CONFIRMED
         known = np.concatenate([said.boxes, boxes])
-        for box in untold[(overlap(untold, known) < JOIN).all(axis=1)]:
+        for box in untold[(overlap(untold, known) < JOIN).all(axis=1)][: max(0, MOST - len(self._tracks))]:
             self._begin(self._frame, box, -1, 0.0).word = REFUTED
 
     def settled(self, frame: int, boxes: BoxArray) -> Classes:
