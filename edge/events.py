@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from shared.deferral.policy import Action, Decision
+from shared.errors import ProtocolError
 from shared.vision.crops import Part, merged
 from shared.vision.frames import Frame
 from shared.vision.tasks.detection import prediction_of
@@ -105,6 +106,8 @@ def whole_answer(inferred: Inferred, answer: Prediction) -> Prediction:
     Raises:
         ProtocolError: the answer cannot be read.
     """
+    if answer.index < 0:
+        raise ProtocolError(f"an answer names class {answer.index}.")
     own = inferred.prediction.boxes
     if answer.boxes is None or own is None or sent_part(inferred) is None:
         return answer

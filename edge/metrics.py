@@ -57,6 +57,7 @@ FIGURES = (
     Figure(name="link_answers_total", help="Answers that came.", path=("link", "answers")),
     Figure(name="link_answers_late_total", help="Answers that were late.", path=("link", "answers_late")),
     Figure(name="link_answers_absent_total", help="Answers given up.", path=("link", "answers_absent")),
+    Figure(name="answers_unreadable_total", help="Answers that made no sense.", path=("answers", "unreadable")),
     Figure(name="link_timeouts_total", help="Cases sent again for want of a receipt.", path=("link", "timeouts")),
     Figure(name="link_dropped_total", help="Messages dropped, by reason.", path=("link", "dropped"), label="reason"),
     Figure(name="spool_cases", help="Cases waiting.", path=("spool", "cases")),

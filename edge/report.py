@@ -116,6 +116,7 @@ class Reporter:
                 "answered": self._settler.answered,
                 "expired": self._settler.expired,
                 "unawaited": self._settler.unawaited(),
+                "unreadable": self._settler.unreadable,
             },
             "latency_ms": {
                 "answer_p50": self._settler.answer_latency.percentile_ms(0.5),

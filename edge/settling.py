@@ -41,6 +41,7 @@ class Settler:
         self.answer_latency = Latencies()
         self.answered = 0
         self.expired = 0
+        self.unreadable = 0
 
     def start(self) -> None:
         """Begin to watch deadlines."""
@@ -95,6 +96,7 @@ class Settler:
             prediction = whole_answer(inferred, answer.prediction)
             event = answered_event(inferred, prediction, expert_release=answer.expert_release, now=now)
         except ProtocolError:
+            self.unreadable += 1
             event = local_event(inferred, state="final", now=now, source="expired")
         else:
             if self._joined is not None and prediction.boxes is not None:

@@ -19,7 +19,7 @@ from shared.vision import picture
 from shared.vision.boxes import Detections, nothing
 from shared.vision.tasks.shapes import pack_boxes, unpack_boxes
 from shared.vision.tasks.task import agrees
-from shared.wire.messages import Answer, Crop, Prediction
+from shared.wire.messages import Answer, Boxes, Crop, Prediction
 from tests.unit import seeing_models
 from tests.unit.edge_parts import SIZE, colour, frame, load
 from tests.unit.pipeline_parts import Device
@@ -103,7 +103,9 @@ def test_the_answer_to_a_part_leaves_the_rest_as_the_device_saw_it(tmp_path: Pat
 
 
 def test_an_object_of_a_class_the_device_has_never_heard_of_is_told_as_what_the_device_takes_it_for(tmp_path: Path) -> None:
-    foreign = Detections(boxes=np.array([[0, 2, 4, 6], [4, 2, 8, 6]], np.float32), scores=np.ones(2, np.float32), classes=np.array([7, 65535]))
+    foreign = Detections(
+        boxes=np.array([[0, 2, 4, 6], [4, 2, 8, 6]], np.float32), scores=np.ones(2, np.float32), classes=np.array([7, 65535])
+    )
     said = Prediction(index=7, probabilities=(0.9,), boxes=pack_boxes(foreign, width=SIZE, height=SIZE))
     with Device(tmp_path) as device:
         device.models.swap(load(seeing_models.write_detector(tmp_path / "r")))
@@ -118,6 +120,20 @@ def test_an_object_of_a_class_the_device_has_never_heard_of_is_told_as_what_the_
     assert (last["source"], [one["label"] for one in last["objects"]]) == ("region", ["", "spot"])
     assert [[one["label"] for one in event["objects"]] for event in after] == [["spot", "crack"]] * 2
     assert device.counts()[3] == 0
+
+
+def test_an_answer_that_makes_no_sense_is_counted_and_the_device_s_own_stands(tmp_path: Path) -> None:
+    absurd = Prediction(index=-1, probabilities=())
+    torn = msgspec.structs.replace(an_answer(1).prediction, boxes=Boxes(places=b"123", scores=b"12", classes=b""))
+    with Device(tmp_path) as device:
+        device.models.swap(load(seeing_models.write_detector(tmp_path / "r")))
+        for number, said in enumerate((absurd, torn)):
+            device.newest.put(frame(number, DOUBT))
+            until(lambda n=number: device.writer.spooled == n + 1)
+            device.settler.answer(msgspec.structs.replace(an_answer(number + 1), prediction=said))
+            until(lambda n=number: device.output.written == 2 * n + 2)
+        assert device.settler.unreadable == 2
+    assert [(event["source"], event["label"]) for event in device.events() if event["state"] == "final"] == [("expired", "spot")] * 2
 
 
 def test_an_empty_frame_is_not_sure_by_itself(tmp_path: Path) -> None:
