@@ -95,6 +95,7 @@ class Inference:
         self.served: dict[int, Served] = {}
         self.swaps: list[SwapRecord] = []
         self.latency = Latencies()
+        self.failures = 0
         self.reason = ""
 
     def step(self, model: LoadedModel, frames: Sequence[Frame]) -> SwapRecord | None:
@@ -104,21 +105,17 @@ class Inference:
             The change of release, when this batch is the first that another model answered.
 
         Raises:
-            TerraceError: the model failed; the batch is counted as failed.
+            TerraceError: the model failed on every frame of the batch; they are counted as failed.
         """
         before = self._running
         if model is not before:
             self._adopt(model)
-        try:
-            reading = self._infer(model, frames)
-        except TerraceError as error:
-            self._count_failure(model, frames, error)
-            raise
+        answered = self._answered(model, frames)
         now, key = self._monotonic(), self._to.audit_key()
         self._follow(now)
-        for frame, seen in zip(frames, self._seen(model, frames, reading), strict=True):
+        for frame, seen in answered:
             self._finish(model, frame, seen, key, now)
-        self.served[model.card.release].frames += len(frames)
+        self.served[model.card.release].frames += len(answered)
         swap = self._record_swap(before, model, frames, now) if before is not None and model is not before else None
         self._last_answer, self._last_dropped = now, self._to.dropped()
         return swap
@@ -132,6 +129,25 @@ class Inference:
     def audit_share(self) -> float:
         """The share of frames that is drawn for audit now."""
         return self._policy.audit_share
+
+    def _answered(self, model: LoadedModel, frames: Sequence[Frame]) -> list[tuple[Frame, Seen]]:
+        """Return frames with what was seen on them; where a batch fails each is tried alone, so that one costs no other its answer."""
+        try:
+            return list(zip(frames, self._seen(model, frames, self._infer(model, frames)), strict=True))
+        except Exception as error:
+            if len(frames) == 1:
+                self._count_failure(model, frames[0], error)
+                raise
+        found: list[tuple[Frame, Seen]] = []
+        failure: Exception | None = None
+        for frame in frames:
+            try:
+                found += self._answered(model, [frame])
+            except Exception as error:  # noqa: BLE001 - told by whoever runs this, when no frame is left; counted in any case
+                failure = error
+        if failure is not None and not found:
+            raise failure
+        return found
 
     def _infer(self, model: LoadedModel, frames: Sequence[Frame]) -> Reading:
         spec = model.card.input
@@ -212,11 +228,11 @@ class Inference:
         if share != self._policy.audit_share or threshold != self._policy.threshold:
             self._policy = Policy(threshold=threshold, audit_share=share)
 
-    def _count_failure(self, model: LoadedModel, frames: Sequence[Frame], error: TerraceError) -> None:
-        self.served[model.card.release].failures += len(frames)
-        self.reason = str(error)
-        for frame in frames:
-            self.counters[frame.stream].failed += 1
+    def _count_failure(self, model: LoadedModel, frame: Frame, error: Exception) -> None:
+        self.failures += 1
+        self.served[model.card.release].failures += 1
+        self.counters[frame.stream].failed += 1
+        self.reason = str(error) if isinstance(error, TerraceError) else f"{type(error).__name__}: {error}"
 
     def _record_swap(self, before: LoadedModel, model: LoadedModel, frames: Sequence[Frame], now: float) -> SwapRecord:
         at_hand = max(self._last_answer, min(frame.arrived_at for frame in frames))

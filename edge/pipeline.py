@@ -1,7 +1,7 @@
 """The inference thread: takes the newest frames and has them answered. It waits for frames and for nothing else.
 
-The model is read once per batch, so a swap falls between two frames. A model that fails costs its batch, which is counted; the
-updater decides what that means. Local answers never stop: a defect costs its batch too, and is told.
+The model is read once per batch, so a swap falls between two frames. A model that fails on a frame costs that frame, which is counted;
+the updater decides what that means. Local answers never stop: a defect costs its batch at most, and is told once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.errors import TerraceError
 from shared.vision.frames import Frame
 
 FAILED, SWAPPED = "inference_failed", "model_swapped"
-LARGEST_BATCH = 16
+LARGEST_BATCH, MOST_TOLD = 16, 64
 
 
 class Pipeline:
@@ -35,7 +35,7 @@ class Pipeline:
         self._models = models
         self._inference = inference
         self._largest_batch = largest_batch
-        self._told = ""
+        self._told: set[str] = set()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -59,20 +59,23 @@ class Pipeline:
                 self._answer(model, frames)
 
     def _answer(self, model: LoadedModel, frames: Sequence[Frame]) -> None:
+        failures = self._inference.failures
         try:
             swap = self._inference.step(model, frames)
         except TerraceError as error:
             self._tell(model, error.message)
         except Exception as error:  # noqa: BLE001 - a defect costs its batch and is told, with its trace
             self._inference.reason = f"{type(error).__name__}: {error}"
-            log.get("pipeline").exception(FAILED, release=model.card.release, reason=self._inference.reason)
+            self._tell(model, self._inference.reason, trace=True)
         else:
+            if self._inference.failures > failures:
+                self._tell(model, self._inference.reason)
             if swap is not None:
                 log.get("pipeline").info(SWAPPED, release=swap.to_release, before=swap.from_release, gap_ms=round(swap.gap_ms, 2))
 
-    def _tell(self, model: LoadedModel, reason: str) -> None:
+    def _tell(self, model: LoadedModel, reason: str, *, trace: bool = False) -> None:
         """Log a failure once per release and reason, not once per frame."""
         word = f"{model.card.release} {reason}"
-        if word != self._told:
-            self._told = word
-            log.get("pipeline").error(FAILED, release=model.card.release, reason=reason)
+        if word not in self._told:
+            self._told = {*self._told, word} if len(self._told) < MOST_TOLD else {word}
+            log.get("pipeline").error(FAILED, release=model.card.release, reason=reason, exc_info=trace)

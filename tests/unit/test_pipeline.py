@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 from edge.model import LoadedModel
+from shared import log
+from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError
 from shared.link.recount import recount
 from shared.link.spool import Spool
+from shared.release.card import decode_card
 from shared.vision import picture
 from shared.wire.messages import Answer, Prediction
-from tests.unit.edge_parts import WEIGHTS, frame, load, write_release
+from tests.unit import seeing_models
+from tests.unit.edge_parts import SIZE, WEIGHTS, frame, load, write_release
 from tests.unit.pipeline_parts import SURE_GREEN, SURE_RED, UNSURE, Device
 from tests.waiting import until
 
@@ -184,6 +188,44 @@ def test_a_failing_model_is_counted_and_a_swap_back_goes_on(tmp_path: Path) -> N
     assert (device.inference.served[1].frames, device.inference.served[2].failures) == (2, 1)
     assert device.counts() == (2, 0, 0, 1)
     assert "finite" in device.inference.reason
+
+
+def test_a_frame_on_which_the_model_answers_nonsense_costs_no_other_stream_its_answer(tmp_path: Path) -> None:
+    data = seeing_models.logarithmic()  # the logarithm of black is minus infinity
+    folder = seeing_models.write(tmp_path / "r", data, task="classification", labels=("red", "green"), calibration=None)
+    card = decode_card((folder / "card.json").read_bytes())
+    engine = OnnxEngine(folder / "model.onnx").load()
+    with pytest.raises(EngineError, match="not finite"):
+        engine.run(np.zeros((1, 3, SIZE, SIZE), np.float32))
+    with Device(tmp_path) as device:
+        for stream, picture_of in (("a", np.zeros_like(SURE_RED)), ("b", np.maximum(SURE_RED, 5))):
+            device.newest.put(frame(0, picture_of, stream))
+        device.models.swap(LoadedModel(engine=engine, card=card))
+        until(lambda: device.output.written == 1 and device.counts("a")[3] == 1)
+    (event,) = device.events()
+    assert (event["stream"], event["label"], event["reason"]) == ("b", "red", "uncalibrated")
+    assert (device.counts("a"), device.counts("b")) == ((0, 0, 0, 1), (1, 0, 0, 0))
+    assert "not finite" in device.inference.reason
+    assert (device.inference.served[3].frames, device.inference.served[3].failures) == (1, 1)
+
+
+def test_a_defect_is_counted_and_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    class Odd(_Broken):
+        def run(self, batch: Any) -> Any:
+            raise ZeroDivisionError("a defect of ours")
+
+    log.configure()
+    with Device(tmp_path) as device:
+        good = load(write_release(tmp_path / "r"))
+        device.models.swap(LoadedModel(engine=Odd(), card=good.card))
+        for number in range(3):
+            device.newest.put(frame(number, SURE_RED))
+            until(lambda n=number: device.counts()[3] == n + 1)
+        device.models.swap(good)
+        device.newest.put(frame(3, SURE_RED))
+        until(lambda: device.output.written == 1)
+    assert device.inference.reason == "ZeroDivisionError: a defect of ours"
+    assert capfd.readouterr().err.count("inference_failed") == 1
 
 
 def test_a_swap_falls_between_two_frames_and_is_recorded(tmp_path: Path) -> None:
