@@ -1,8 +1,8 @@
 """Events leave the device: a file of JSON lines, written by a thread of its own so that a slow disk never stops inference.
 
 Rules, in order:
-1. The file is only appended to, whole lines per write. A line torn by a kill is ended with a newline at the next start; readers
-   skip it.
+1. The file is only appended to, whole lines per write. A line torn by a kill or a full disk is ended with a newline by the next write;
+   readers skip it.
 2. At its size the file becomes `<file>.1`, after those before it have moved on by one; the oldest goes. A kill in between leaves
    a gap in the numbers and loses nothing.
 3. When the disk cannot take events, they are counted as lost, the status says so, and inference goes on.
@@ -12,6 +12,7 @@ Not here: brokers and webhooks (edge/outlets).
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import threading
@@ -64,6 +65,7 @@ class EventFile:
         self._rotate_bytes = rotate_bytes
         self._keep = keep
         self._size = 0
+        self._is_torn = False
         self._waiting: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._file = -1
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -108,17 +110,24 @@ class EventFile:
                     batch.append(self._waiting.get_nowait())
                 except queue.Empty:
                     break
-            whole = [event for event in batch if event is not None]
+            whole = [line for event in batch if event is not None and (line := self._line(event))]
             if whole:
-                self._write(b"".join(map(events.encode, whole)), len(whole))
+                self._write(b"".join(whole), len(whole))
             if batch[-1] is None:
                 return
 
     def _open(self) -> None:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
         self._size = os.fstat(self._file).st_size
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._file, b"\n")
+        self._is_torn = bool(self._size) and os.pread(self._file, 1, self._size - 1) != b"\n"
+
+    def _line(self, event: events.Event) -> bytes:
+        """Return an event's line, empty for one that cannot be written down: it is counted, and costs no other."""
+        try:
+            return events.encode(event)
+        except (ValueError, TypeError) as error:
+            self._lose(1, f"an event of stream {event.stream} cannot be written down: {error}")
+            return b""
 
     def _rotate(self) -> None:
         if self._file >= 0:
@@ -134,24 +143,37 @@ class EventFile:
         self._open()
 
     def _write(self, lines: bytes, count: int) -> None:
+        kept = 0
         try:
             if self._file < 0 or self._size >= self._rotate_bytes:
                 self._rotate()
-            done = os.write(self._file, lines)
-            self._size += done
-            if done != len(lines):  # a full disk takes a part: end the torn line so that the next one stands alone
-                self._size += os.write(self._file, b"\n")
-                raise OSError(28, "only a part could be written")
+            kept = self._append(lines)
+            if kept < count:
+                raise OSError(errno.ENOSPC, "only a part could be written")
         except OSError as error:
-            self.lost += count
-            if not self.failing:
-                log.get("outputs").error(LOST, file=str(self._path), reason=str(error))
-            self.failing = str(error)
+            self.written += kept
+            self._lose(count - kept, str(error))
             return
         self.written += count
         if self.failing:
             self.failing = ""
             log.get("outputs").info(WRITING, file=str(self._path), lost=self.lost)
+
+    def _append(self, lines: bytes) -> int:
+        """Write as much as the disk takes, after the end of a torn line; returns how many lines are whole."""
+        start = b"\n" if self._is_torn else b""
+        done = os.write(self._file, start + lines)
+        self._size += done
+        taken = lines[: max(0, done - len(start))]
+        if done:
+            self._is_torn = bool(taken) and not taken.endswith(b"\n")
+        return taken.count(b"\n")
+
+    def _lose(self, count: int, reason: str) -> None:
+        self.lost += count
+        if not self.failing:
+            log.get("outputs").error(LOST, file=str(self._path), reason=reason)
+        self.failing = reason
 
 
 def put_aside(path: Path, number: int) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from shared.errors import ConfigurationError
 from shared.link.proxy import NO_PROXY
 from shared.section import parse
 from tests.unit.test_outlets import ALL, ListSink, Outlet, event
+from tests.unit.test_spool_memory import can_mount
 from tests.waiting import until
 
 TEXT = """
@@ -81,6 +84,24 @@ def test_a_file_that_cannot_be_opened_again_costs_events_but_none_that_were_kept
     assert output.failing == ""
     assert written(path) == [0, 1, 2, 3, 10, 11]
     assert [one.name for one in event_files(path)] == ["events.jsonl.1", "events.jsonl"]
+
+
+@pytest.mark.skipif(not can_mount(), reason="mounting a small disk needs root, or unshare is missing")
+def test_what_a_full_disk_tears_costs_that_event_and_none_after_it(tmp_path: Path) -> None:
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "tests.unit.output_scenes", str(tmp_path)]
+    played = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert played.returncode == 0, played.stderr[-2000:]
+
+
+def test_an_event_that_cannot_be_written_down_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    output = EventFile(path)
+    output.start()
+    output.put(msgspec.structs.replace(event(0), unit="\udcff"))
+    output.put(event(1))
+    until(lambda: output.written == 1)
+    output.stop()
+    assert (output.lost, written(path)) == (1, [1])
 
 
 def test_a_dead_output_costs_the_others_nothing() -> None:
