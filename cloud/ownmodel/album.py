@@ -16,14 +16,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from shared.errors import InputError
 from shared.learning.samples import Frames, Labels
-from shared.vision.picture import LARGEST_PIXELS
+from shared.vision import stills
 from shared.vision.preprocess import resize
+from shared.vision.stills import SUFFIXES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MOST_PICTURES = 4000
 UNKNOWN = -1
 
@@ -134,13 +133,7 @@ def picture(file: Path, *, width: int, height: int) -> Frames:
     Raises:
         InputError: it is no picture, or too large.
     """
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > LARGEST_PIXELS:
-                raise InputError(f"the picture {file} has more than {LARGEST_PIXELS} pixels.", "Make it smaller.")
-            whole = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"the picture {file} cannot be read: {error}.", "Remove it or replace it.") from error
+    whole = stills.read(file)
     return whole if whole.shape[:2] == (height, width) else resize(whole[None], height=height, width=width)[0]
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from edge.sources.base import Developed, Shot
 from shared.errors import InputError
+from shared.vision import stills
 from shared.vision.frames import Pixels
-from shared.vision.picture import LARGEST_PIXELS
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+from shared.vision.stills import SUFFIXES
 
 
 class FolderSource:
@@ -37,7 +31,7 @@ class FolderSource:
             raise InputError(f"the folder {self._path} cannot be listed: {error}.") from error
         if not self._files:
             raise InputError(
-                f"the folder {self._path} has no pictures.", f"Put pictures ({', '.join(sorted(SUFFIXES))}) into one sub-folder per class."
+                f"the folder {self._path} has no pictures.", f"Put pictures ({', '.join(SUFFIXES)}) into one sub-folder per class."
             )
         return len(self._files)
 
@@ -51,20 +45,20 @@ class FolderSource:
             file = self._files[index]
             pixels = _read(file)
             if pixels is not None:
-                yield Shot(index=index, look=Developed(pixels), unit=str(file.relative_to(self._path)))
+                yield Shot(index=index, look=Developed(pixels), unit=_name(file.relative_to(self._path)))
 
     def close(self) -> None:
         """Nothing is held open; see `Source.close`."""
 
 
+def _name(path: Path) -> str:
+    """Return a path as a text that can be sent; bytes that are no UTF-8 become escapes."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def _read(file: Path) -> Pixels | None:
     """Decode one picture as RGB, or None when it is damaged or too large."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with Image.open(file, formats=FORMATS) as image:
-                if image.width * image.height > LARGEST_PIXELS:
-                    return None
-                return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError):
+        return stills.read(file)
+    except InputError:
         return None

@@ -45,7 +45,7 @@ class ReplaySource:
             raise InputError(f"the data set {self._path} has no array `frames`.", REMEDY) from None
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
             raise InputError(f"the data set {self._path} cannot be read: {error}.", REMEDY) from error
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not len(frames) or len(units) not in (0, len(frames)):
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size or len(units) not in (0, len(frames)):
             raise InputError(f"the data set {self._path} does not hold uint8 frames of shape (N, H, W, 3), N at least 1.", REMEDY)
         self._frames, self._units = frames, units
         return len(frames)

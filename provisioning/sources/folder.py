@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from provisioning.sources.pool import Frames, Pool, pool
 from shared.errors import InputError
+from shared.vision import stills
+from shared.vision.stills import SUFFIXES
 
 SIZE_PX = 96
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FEWEST_PER_CLASS = 20
 
 
@@ -58,8 +59,4 @@ def _unit(path: Path) -> str:
 
 
 def _picture(path: Path) -> Frames:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX))
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"the picture {path} cannot be read: {error}.", "Remove it or replace it.") from error
+    return np.asarray(Image.fromarray(stills.read(path)).resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX))

@@ -11,7 +11,6 @@ Not here: which codec and quality a stream uses (the card's picture quality, the
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -68,13 +67,11 @@ def decode(picture: Picture, *, max_pixels: int = LARGEST_PIXELS) -> Pixels:
     if min(picture.width, picture.height) < 1 or picture.width * picture.height > max_pixels:
         raise InputError(f"a picture of {picture.width}x{picture.height} is empty or larger than {max_pixels} pixels.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            image = Image.open(io.BytesIO(picture.data), formats=[FORMATS[picture.codec]])
-            if image.size != (picture.width, picture.height):
-                raise InputError(f"the picture is {image.size[0]}x{image.size[1]}, its message says {picture.width}x{picture.height}.")
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
+        image = Image.open(io.BytesIO(picture.data), formats=[FORMATS[picture.codec]])
+        if image.size != (picture.width, picture.height):
+            raise InputError(f"the picture is {image.size[0]}x{image.size[1]}, its message says {picture.width}x{picture.height}.")
+        return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"the bytes are no {picture.codec} picture: {error}.") from error
 
 
