@@ -61,7 +61,7 @@ def serve(config: Config = DEFAULT) -> None:
 
 @app.command()
 def init(
-    models: Annotated[Path, typer.Option(help="Folder of built models: student/ and expert/ (terrace models build).")],
+    models: Annotated[Path, typer.Option(help="Folder of `terrace models build`, or of `terrace model import`.")],
     config: Config = DEFAULT,
     data: Annotated[str, typer.Option(help="The data set they were built from, where their card does not say (a folder).")] = "",
     as_json: Json = False,

@@ -45,7 +45,7 @@ def initialise(settings: Settings, models: Path, *, data: str = "") -> Initialis
 
     Args:
         settings: cloud.toml.
-        models: folder of built models (see cloud.imports).
+        models: folder of built models, or the release of a user's own model (see cloud.imports).
         data: the data set they were built from, where the expert's card does not say it (a folder of one's own).
 
     Raises:
@@ -57,13 +57,13 @@ def initialise(settings: Settings, models: Path, *, data: str = "") -> Initialis
     repository = Repository(settings.repository_folder, settings.repository.keys)
     if not repository.exists():
         repository = Repository.create(settings.repository_folder, settings.repository.keys)
-    for model in (found.student, found.expert):
+    for model in found.models:
         repository.add_release(model.family, "manual", model.release, model.onnx, model.card_bytes)
     if found.replay is not None:
         repository.add_file(target_path("replay", "manual", REPLAY_RELEASE, "npz"), found.replay)
     _copy(settings, found)
     durable.write(settings.models / "data", (data or found.data).encode())
-    _record(settings, [found.student, found.expert])
+    _record(settings, found.models)
     desired = _desire(settings, repository, found)
     return Initialised(
         fleet=settings.fleet,
@@ -75,7 +75,7 @@ def initialise(settings: Settings, models: Path, *, data: str = "") -> Initialis
 
 
 def _releases(found: Imports) -> dict[str, int]:
-    models = {"student": found.student.release, "expert": found.expert.release}
+    models = {model.family: model.release for model in found.models}
     return models if found.replay is None else {**models, "replay": REPLAY_RELEASE}
 
 
@@ -83,7 +83,7 @@ def _copy(settings: Settings, found: Imports) -> None:
     student = settings.models / "student" / f"{found.student.release:06d}.npz"
     pairs = (
         (found.weights, student),
-        (found.expert.onnx, settings.models / "expert" / f"{found.expert.release:06d}.onnx"),
+        *((model.onnx, settings.models / "expert" / f"{model.release:06d}.onnx") for model in found.models if model.family == "expert"),
         (found.seed, settings.models / "seed.npz"),
         (found.calibration, settings.models / "calibration.npz"),
     )

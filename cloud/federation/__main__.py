@@ -1,7 +1,8 @@
 """The round worker: `python -m cloud.federation --config cloud.toml`, a child of `terrace cloud serve`.
 
 Composition root of this process. It takes rounds from the registry (asked for by an operator, or begun by itself when regions have
-gathered enough), runs them to their end, and keeps the repository's signatures fresh. Killed at any moment, it goes on at the row.
+gathered enough and the student is one that rounds can teach), runs them to their end, and keeps the repository's signatures fresh.
+Killed at any moment, it goes on at the row.
 """
 
 from __future__ import annotations
@@ -111,9 +112,9 @@ class RoundWorker:
             current = self._registry.open_round()
             if current is not None:
                 self._record(rounds.run(current))
-            elif in_need := self._in_need():
+            elif (in_need := self._in_need()) and self._releasing.can_teach():
                 self._request(f"drift alarm of {', '.join(in_need)}", need=True)
-            elif self._is_due():
+            elif self._is_due() and self._releasing.can_teach():
                 self._request("enough new cases")
 
     def _request(self, reason: str, *, need: bool = False) -> None:
@@ -130,7 +131,7 @@ class RoundWorker:
         return Rounds(
             self._registry,
             {
-                "train": lambda current, results: training.train(current, results, base=releasing.desired_student()),
+                "train": lambda current, results: training.train(current, results, base=releasing.teachable_student()),
                 "aggregate": training.aggregate,
                 "distil": releasing.distil,
                 "quantise": releasing.quantise,
@@ -175,8 +176,11 @@ class RoundWorker:
         )
 
     def _prepare(self) -> None:
-        """Make the seed and replay sets once; a failure is told and tried again, less and less often."""
+        """Make the seed and replay sets once, where rounds can be made; a failure is told and tried again, less and less often."""
         if self._is_prepared or clock.monotonic() < self._prepare_at:
+            return
+        if not self._releasing.can_teach():
+            self._prepare_at = clock.monotonic() + PREPARE_AGAIN_S
             return
         try:
             seedset.prepare(self._settings, self._repository)

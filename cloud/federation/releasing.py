@@ -31,9 +31,11 @@ from shared import durable, log
 from shared.clock import Clock
 from shared.errors import FederationError, StorageError
 from shared.release.card import decode_card, encode_card, sha256, target_path
+from shared.vision.tasks.task import CLASSIFICATION
 from shared.wire.reports import Blob, EvaluateTask, EvaluationReply
 
 STUDENT = "student"
+UNTAUGHT = "Bring a better one yourself: terrace cloud release add."
 POLL_S = 0.25
 COUNTS_REFUSED = "region_counts_refused"
 Pause = Callable[[float], bool]
@@ -92,7 +94,7 @@ class Releasing:
         """Return a student with its files.
 
         Raises:
-            FederationError: it is not published, or its weights are missing.
+            FederationError: it is not published, or no round can be made with it.
         """
         role = self._repository.releases(STUDENT).get(release)
         if role is None:
@@ -101,7 +103,29 @@ class Releasing:
         if not onnx.exists():
             durable.write(onnx, self._repository.content(target_path(STUDENT, role, release, "onnx")))
         card = decode_card(self._repository.content(target_path(STUDENT, role, release, "card.json")))
+        if card.task != CLASSIFICATION:
+            raise FederationError(f"student {release} is for {card.task}: rounds can teach classifiers only.", UNTAUGHT)
+        if not self.weights(release).exists():
+            raise FederationError(f"the weights of student {release} are not here: no round can start from it.", UNTAUGHT)
         return Current(release=release, role=role, onnx=onnx, card=card, arrays=unpack(self.weights(release)))
+
+    def teachable_student(self) -> int:
+        """Return the release the fleet is meant to run, where a round can be made with it.
+
+        Raises:
+            FederationError: none can, and why.
+        """
+        release = self.desired_student()
+        self.current(release)
+        return release
+
+    def can_teach(self) -> bool:
+        """Whether a round can be made with the student the fleet is meant to run."""
+        try:
+            self.teachable_student()
+        except FederationError:
+            return False
+        return True
 
     def weights(self, release: int) -> Path:
         """Return where the fp32 weights of a student lie."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from provisioning.testbed import data as data_sets
-from provisioning.testbed import plan as plans
-from provisioning.testbed.demo import Demo, recounted
-from provisioning.testbed.pulling import Pulling
+from provisioning.testbed.asked import Asked, Play
+from provisioning.testbed.demo import recounted
 from provisioning.testbed.screen import Screen, folded
 from shared import log
-from shared.errors import DependencyError, InputError, StorageError, TerraceError
+from shared.errors import StorageError, TerraceError
 
 app = typer.Typer(add_completion=False)
 
@@ -38,6 +34,15 @@ def demo(
     recount: Annotated[Path | None, typer.Option(help="Count a kept state folder again, and run nothing.", metavar="DIR")] = None,
     cut_link: Annotated[bool, typer.Option("--cut-link", help="Pull the cable yourself: c cut, m mend, k kill broker, q quit.")] = False,
     cut_s: Annotated[float, typer.Option(min=1, max=3600, help="With --cut-link and no keys: how long the cable is cut.")] = 15,
+    video: Annotated[
+        str | None, typer.Option(help="Your own stream: a video file, rtsp://host/path or /dev/video0.", metavar="FILE|URL")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="With --video: a release of `terrace model import`.", metavar="RELEASE")] = None,
+    expert: Annotated[
+        Path | None, typer.Option(help="With --video: the expert's release, else the model's own.", metavar="RELEASE")
+    ] = None,
+    credentials: Annotated[Path | None, typer.Option(help="With --video: a file with name:password of the camera.")] = None,
+    for_s: Annotated[float | None, typer.Option("--for", min=1, help="With --video: end after so many seconds.", metavar="SECONDS")] = None,
 ) -> None:
     """Run the whole system on this machine, as real processes.
 
@@ -55,24 +60,22 @@ def demo(
         terrace demo --plain --report out     lines only, and a report in out/
 
         terrace demo --cut-link               pull the cable yourself
+
+        terrace demo --video cam.mp4 --model release    your own stream and model
     """
     log.configure(level="warning")
     if recount is not None:
         for line in recounted(recount, act):
             typer.echo(line)
         return
-    if cut_link:
-        _refuse_with_cut_link(loop=loop, act=act, report=report)
-    is_story = not loop or act is not None
-    plan = _plan(_base(is_story=is_story, short=short, cut_link=cut_link), regions=regions, edges=edges)
-    require_broker()
-    chosen = "line" if data == "auto" else data
-    data_sets.require(chosen)
-    if is_story and not cut_link and plan.regions < plans.FEWEST_REGIONS:
-        raise InputError("the story needs two regions: what one saw shall help the other.", "Leave --regions out, or add --loop.")
+    asked = Asked(
+        regions=regions, edges=edges, data=data, report=report, loop=loop, act=act, short=short, cut_link=cut_link, cut_s=cut_s,
+        video=video, model=model, expert=expert, credentials=credentials, for_s=for_s,
+    )  # fmt: skip
+    asked.check()
     with Screen(plain=plain) as screen:
         root = Path(tempfile.mkdtemp(prefix="terrace-demo-"))
-        played = Pulling(root, plan, chosen, screen, cut_s=cut_s) if cut_link else Demo(root, plan, chosen, screen)
+        played = asked.play(root, screen)
         _play(played, root, frozenset({act} if act else range(1, 6)), screen, keep=keep)
     typer.echo("")
     for line in played.finish(report, keep=keep):
@@ -80,7 +83,7 @@ def demo(
             typer.echo(f"  {part}")
 
 
-def _play(played: Demo | Pulling, root: Path, acts: frozenset[int], screen: Screen, *, keep: bool) -> None:
+def _play(played: Play, root: Path, acts: frozenset[int], screen: Screen, *, keep: bool) -> None:
     """Play, and leave nothing behind but what helps to find out why it failed.
 
     Raises:
@@ -104,37 +107,3 @@ def _play(played: Demo | Pulling, root: Path, acts: frozenset[int], screen: Scre
             shutil.rmtree(root, ignore_errors=True)  # the daemons' logs have no room to say more
         message = f"the demo's state folder {root} cannot be written: {error.strerror or error}."
         raise StorageError(message, "Free space there, or set TMPDIR to a folder on a larger disk.") from error
-
-
-def require_broker() -> None:
-    """Say early, before anything is drawn or started, that there is no broker.
-
-    Raises:
-        DependencyError: mosquitto is not installed.
-    """
-    if shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin") is None:
-        raise DependencyError(
-            "the MQTT broker mosquitto is not installed.",
-            "Install it with: sudo apt-get install -y mosquitto && sudo systemctl disable --now mosquitto",
-        )
-
-
-def _refuse_with_cut_link(*, loop: bool, act: int | None, report: Path | None) -> None:
-    """Refuse options that mean nothing with a cable to pull.
-
-    Raises:
-        InputError: one was given.
-    """
-    if loop or act is not None or report is not None:
-        raise InputError("--cut-link is a demo of its own: no --loop, --act or --report.", "Leave the others out; --keep keeps the files.")
-
-
-def _base(*, is_story: bool, short: bool, cut_link: bool) -> plans.Plan:
-    if cut_link:
-        return plans.CABLE
-    story, once = (plans.SHORT_STORY, plans.SHORT) if short else (plans.STORY, plans.Plan())
-    return story if is_story else once
-
-
-def _plan(base: plans.Plan, *, regions: int | None, edges: int | None) -> plans.Plan:
-    return msgspec.structs.replace(base, regions=regions or base.regions, edges=edges or base.edges)

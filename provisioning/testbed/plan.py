@@ -75,6 +75,8 @@ SHORT_STORY = msgspec.structs.replace(
 
 CABLE = Plan(frames_per_second=8.0, warm_s=1.0, audit_share=0.1, is_story=True)
 """The plan of `--cut-link`: one region whose devices reach it over a wire that can be pulled."""
+WATCH = Plan(edges=1, streams=1, frames_per_second=0.0, audit_share=0.1)
+"""The plan of `--video`: one device with one stream at its own pace."""
 
 
 PORTS_PER_REGION = 7

@@ -55,6 +55,13 @@ class Stage:
 
     def open(self) -> None:
         """Start everything and wait until frames are answered on every device and by its region."""
+        self.begin()
+        self.screen.step("Hard cases travel sealed to the region; its expert answers")
+        self.until(lambda: all(self.answers(device) for device in self.devices), FIRST_ANSWERS_S, "an answer at every device")
+        self.pause(self.fleet.plan.warm_s)
+
+    def begin(self) -> None:
+        """Start everything and wait until a first frame is answered on a device."""
         self.screen.step("Starting one cloud, its regions and their devices as processes of their own, with mutual TLS")
         for process in self.fleet.processes:
             process.start()
@@ -62,9 +69,6 @@ class Stage:
         self.until(lambda: any(path.stat().st_size for path in self._event_files()), FIRST_PREDICTION_S, "a first prediction")
         self.report.seconds_to_first_prediction = self.elapsed()
         self.screen.say(f"first prediction after {self.report.seconds_to_first_prediction:.1f} s")
-        self.screen.step("Hard cases travel sealed to the region; its expert answers")
-        self.until(lambda: all(self.answers(device) for device in self.devices), FIRST_ANSWERS_S, "an answer at every device")
-        self.pause(self.fleet.plan.warm_s)
 
     def close(self) -> None:
         """Stop everything, devices first; Ctrl-C meanwhile takes effect once all are down."""

@@ -92,3 +92,12 @@ def write_segmenter(folder: Path) -> Path:
     """Write a release of the segmenter, calibrated for its score."""
     calibration = msgspec.structs.replace(CALIBRATION, score="soft_dice", threshold=0.8)
     return write(folder, segmenter(), task="segmentation", labels=("none", "scratch"), calibration=calibration)
+
+
+def with_expert(folder: Path) -> Path:
+    """Put the same model beside a release as its expert, as an import with one does."""
+    (folder / "expert").mkdir()
+    (folder / "expert" / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    described = msgspec.structs.replace(card.decode_card((folder / "card.json").read_bytes()), model="expert")
+    (folder / "expert" / "model.card.json").write_bytes(card.encode_card(described))
+    return folder
