@@ -96,14 +96,13 @@ class CaseWriter:
                 return
 
     def _write(self, group: Sequence[Inferred]) -> None:
+        made = [(inferred, case) for inferred in group if (case := self._made(inferred)) is not None]
         try:
-            cases = [self._new_case(inferred) for inferred in group]
-            sequences = self._offer(cases)
+            sequences = self._offer([case for _, case in made]) if made else ()
         except Exception as error:  # noqa: BLE001 - whatever fails here costs these cases; the next ones are tried again
-            self.failed += len(group)
-            log.get("cases").warning(NOT_SPOOLED, frames=[inferred.key for inferred in group], reason=str(error))
+            self._fail([inferred for inferred, _ in made], error)
             return
-        for inferred, case, sequence in zip(group, cases, sequences, strict=True):
+        for (inferred, case), sequence in zip(made, sequences, strict=True):
             if sequence is None:
                 self.refused += 1
                 continue
@@ -114,6 +113,18 @@ class CaseWriter:
                 self._bind(sequence, inferred.key)
             if self._audited is not None and inferred.decision.action is Action.AUDIT:
                 self._audited(sequence, inferred)
+
+    def _made(self, inferred: Inferred) -> NewCase | None:
+        """Return a frame's case, None where none can be made of it: it is counted, and costs no other its case."""
+        try:
+            return self._new_case(inferred)
+        except Exception as error:  # noqa: BLE001 - a codec's surprise
+            self._fail([inferred], error)
+            return None
+
+    def _fail(self, group: Sequence[Inferred], error: Exception) -> None:
+        self.failed += len(group)
+        log.get("cases").warning(NOT_SPOOLED, frames=[inferred.key for inferred in group], reason=str(error))
 
     def _new_case(self, inferred: Inferred) -> NewCase:
         codec, quality = encoding(self._pictures, self._card(), self._load(), self._times.seconds)

@@ -2,6 +2,8 @@
 
 import errno
 import threading
+import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,31 @@ def test_answers_go_on_when_cases_cannot_be_stored(tmp_path: Path) -> None:
         until(lambda: device.output.written == 2)
         until(lambda: device.writer.failed == 1)
     assert [event["source"] for event in device.events()] == ["edge", "expired"]
+
+
+def test_a_picture_that_cannot_be_encoded_costs_no_other_its_case(tmp_path: Path) -> None:
+    wide = np.tile(UNSURE[:1, :1], (1, 16_400, 1))  # WebP ends at 16,383
+    with Device(tmp_path) as device:
+        device.models.swap(load(write_release(tmp_path / "r")))
+        device.newest.put(frame(0, wide, "a"))
+        device.newest.put(frame(0, UNSURE, "b"))
+        until(lambda: device.writer.spooled + device.writer.failed == 2)
+    assert [case.stream for case in device.cases] == ["b"]
+    assert device.writer.failed == 1
+
+
+def test_frames_that_wait_for_an_answer_hold_no_pictures(tmp_path: Path) -> None:
+    pictures = []
+    with Device(tmp_path) as device:
+        device.models.swap(load(write_release(tmp_path / "r")))
+        for number in range(5):
+            pixels = UNSURE.copy()
+            pictures.append(weakref.ref(pixels))
+            device.newest.put(msgspec.structs.replace(frame(number, pixels), whole=partial(np.array, pixels)))
+            del pixels
+            until(lambda n=number: device.writer.spooled == n + 1)
+        until(lambda: sum(picture() is not None for picture in pictures) <= 1)  # the last may still be somebody's local variable
+        assert device.settler.waiting() == 5
 
 
 def test_on_a_full_disk_answers_go_on_and_the_writer_brings_the_spool_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
