@@ -18,6 +18,8 @@ from shared.vision.tasks.detection import prediction_of
 from shared.vision.tasks.shapes import pack_boxes, tracks_of, unpack_boxes
 from shared.wire.messages import Boxes, Prediction
 
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
+
 
 class Object(msgspec.Struct, frozen=True, kw_only=True):
     """An object in a frame: `box` is x0, y0, x1, y1 in shares of the frame's width and height, `track` its number in the stream or -1."""
@@ -121,6 +123,11 @@ def whole_answer(inferred: Inferred, answer: Prediction) -> Prediction:
 def sent_part(inferred: Inferred) -> Part | None:
     """Return which part of a frame is sent to the region, None for the whole: an audit sample is always whole."""
     return inferred.part if inferred.decision.action is Action.DEFER else None
+
+
+def without_picture(inferred: Inferred) -> Inferred:
+    """Return what events are made of: the frame with its answer, but not its pixels, which weigh megabytes."""
+    return msgspec.structs.replace(inferred, frame=msgspec.structs.replace(inferred.frame, pixels=_NO_PIXELS, whole=None))
 
 
 def encode(event: Event) -> bytes:

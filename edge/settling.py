@@ -1,7 +1,8 @@
 """Turns what was inferred into events: at once where the local answer stands, in two steps where the region's is awaited.
 
 An awaiting frame's provisional event goes out at once; its final one follows with the region's answer or, at the deadline, with the
-device's own. The thread here only watches deadlines: answers settle frames on the thread that brings them.
+device's own. The thread here only watches deadlines: answers settle frames on the thread that brings them. A frame waits without its
+picture: where nothing is sure and no answer comes, all frames of `answer_deadline_s` wait.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from edge.counters import Latencies
-from edge.events import Inferred, answered_event, local_event, sent_part, whole_answer
+from edge.events import Inferred, answered_event, local_event, sent_part, whole_answer, without_picture
 from edge.outputs import Takes
 from edge.waiting import Key, Waiting
 from shared import clock
@@ -62,7 +63,7 @@ class Settler:
             return
         self._events.put(local_event(inferred, state="provisional", now=now))
         with self._changed:
-            self._waiting.add(inferred.key, inferred, inferred.due)
+            self._waiting.add(inferred.key, without_picture(inferred), inferred.due)
             if self._waiting.next_deadline() == inferred.due:
                 self._changed.notify()
 
