@@ -1,5 +1,6 @@
 """The deferral bench's arithmetic: rivals as described, an oracle nothing beats, paired comparisons, a promise that is counted rightly."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from cloud.foundry.calibrate import Answers
 from cloud.foundry.ranking import Ranking
 from shared.deferral.scores import SCORES
 from tests.bench.deferrals import guarantee, rivals
-from tests.bench.deferrals.comparison import MARGIN, ORACLE, OURS, compare, interval
+from tests.bench.deferrals.comparison import LOOKED, MARGIN, ORACLE, OURS, compare, interval
 from tests.bench.deferrals.picture import draw
 
 
@@ -41,6 +42,10 @@ def paired(one: Answers) -> dict[str, tuple[Answers, np.ndarray]]:
     return {name: (one, scores) for name, scores in orders(one).items()}
 
 
+def looked(one: Answers) -> dict[str, tuple[Answers, np.ndarray]]:
+    return {f"{name}{LOOKED}": (one, rule(one)) for name, rule in rivals.RULES.items()}
+
+
 def test_answers_of_its_own_count_from_the_first_ones() -> None:
     """A student that answers like the expert at its second look has gained all before anything is sent."""
     one = answers(300, 9)
@@ -48,6 +53,8 @@ def test_answers_of_its_own_count_from_the_first_ones() -> None:
     compared = compare("deeppcb", [(one, {**paired(one), OURS: (better, SCORES["margin"](better.student))})])
     assert (compared.orders[OURS].needed == 0.0).all()
     assert (compared.saved() == 1.0).all()
+    twice = compare("deeppcb", [(one, {**paired(one), OURS: (better, rivals.ibt(better)), **looked(better)})])
+    assert (twice.orders[rivals.IBT + LOOKED].needed == 0.0).all(), "a rival that looks twice has gained it too"
     np.testing.assert_allclose(compared.orders[OURS].area, compared.whole)
 
 
@@ -94,7 +101,9 @@ def test_the_promise_breaks_about_as_often_as_it_may() -> None:
 def test_too_few_units_promise_nothing() -> None:
     one = answers(90, 5)
     found = guarantee.violations(SCORES["margin"](one.student), one.missed, one.units, epsilon=0.01, delta=0.05, draws=5)
-    assert (found.none, found.broken) == (5, 0)
+    assert (found.none, found.broken, found.promising) == (5, 0, 0)
+    assert math.isnan(found.share), "no promise was kept where none was given"
+    assert guarantee.Broken(draws=40, broken=3, none=10, deferred=0.1).share == 0.1
 
 
 def test_the_picture_is_drawn_and_the_same_twice(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ AT = 0.1
 MOST = 0.5
 DRAWS = 400
 OURS, MARGIN, ORACLE = "terrace", "margin", "oracle"
+LOOKED = ", second look"
+"""Behind the name of a rival that is given our second look."""
 CURVE_SHARES = tuple(float(share) for share in np.linspace(0.0, MOST, 51))
 
 
@@ -43,14 +45,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     whole: Numbers
     student: float
 
-    @property
-    def rival(self) -> str:
-        """The best Sedna rule (rule 2)."""
-        return min(rivals.SEDNA, key=lambda name: self.orders[name].needed[0])
+    def rival(self, suffix: str = "") -> str:
+        """Return the best Sedna rule (rule 2); `suffix` chooses variants of them."""
+        return min((name + suffix for name in rivals.RULES), key=lambda name: self.orders[name].needed[0])
 
-    def saved(self) -> Numbers:
+    def saved(self, suffix: str = "") -> Numbers:
         """Return rule 4 per draw."""
-        return 1.0 - self.orders[OURS].needed / self.orders[self.rival].needed
+        return 1.0 - self.orders[OURS].needed / self.orders[self.rival(suffix)].needed
 
     def of_oracle(self) -> Numbers:
         """Return the share of the oracle's gain at AT forwarded, per draw."""
@@ -74,7 +75,7 @@ def compare(data: str, students: Sequence[tuple[Answers, Orders]]) -> Comparison
     """
     units = students[0][0].units
     weights = np.concatenate([np.ones((1, len(units))), draws(units, DRAWS)])
-    picked = _students(len(students))
+    picked = students_drawn(len(students))
     found: dict[str, list[Order]] = {}
     wholes = []
     for first, given in students:
@@ -86,7 +87,7 @@ def compare(data: str, students: Sequence[tuple[Answers, Orders]]) -> Comparison
         wholes.append(whole)
     orders = {name: _mean(each, picked) for name, each in found.items()}
     right = [float((answers.student.argmax(axis=1) == answers.labels).mean()) for answers, _ in students]
-    return Comparison(data=data, orders=orders, whole=_over(np.stack(wholes), picked), student=float(np.mean(right)))
+    return Comparison(data=data, orders=orders, whole=over(np.stack(wholes), picked), student=float(np.mean(right)))
 
 
 def interval(values: Numbers) -> tuple[float, float, float]:
@@ -111,17 +112,17 @@ def _order(ranking: Ranking, whole: Numbers) -> Order:
     )
 
 
-def _students(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Return which students each draw takes, (1 + DRAWS, count); the first takes each once."""
-    drawn = np.random.default_rng(7).integers(0, count, (DRAWS, count))
+def students_drawn(count: int, draws: int = DRAWS) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Return which students each draw takes, (1 + draws, count); the first takes each once."""
+    drawn = np.random.default_rng(7).integers(0, count, (draws, count))
     return np.concatenate([np.arange(count)[None], drawn])
 
 
 def _mean(each: Sequence[Order], picked: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Order:
-    needed, at_share, area = (_over(np.stack([getattr(one, name) for one in each]), picked) for name in ("needed", "at_share", "area"))
+    needed, at_share, area = (over(np.stack([getattr(one, name) for one in each]), picked) for name in ("needed", "at_share", "area"))
     return Order(needed=needed, at_share=at_share, area=area, curve=np.mean([one.curve[0] for one in each], axis=0))
 
 
-def _over(values: Numbers, picked: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Numbers:
+def over(values: Numbers, picked: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Numbers:
     """Return the mean over each draw's students of (students, draws) values."""
     return np.asarray(np.take_along_axis(values.T, picked, axis=1).mean(axis=1))

@@ -7,6 +7,7 @@ exceeds epsilon.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +24,16 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     broken: int
     none: int
     deferred: float
+
+    @property
+    def promising(self) -> int:
+        """How many calibrations promised something."""
+        return self.draws - self.none
+
+    @property
+    def share(self) -> float:
+        """The share of broken promises among those that were given; no number where none was."""
+        return self.broken / self.promising if self.promising else math.nan
 
 
 def violations(scores: Numbers, missed: risk.Flags, units: Sequence[str], *, epsilon: float, delta: float, draws: int) -> Broken:

@@ -21,27 +21,17 @@ from cloud.foundry.plans import Plan, plan_for
 from cloud.foundry.predictions import logits
 from cloud.foundry.quantise import quantise
 from cloud.foundry.workbench import Say, Workbench, digest
+from provisioning import drift
 from provisioning.datasets import SPLITS, data_folder, prepare, save
 from provisioning.sources import deeppcb, fashion
 from shared.durable import write
-from shared.learning.samples import Logits
+from shared.learning.samples import Frames, Logits
 from shared.release.modelcache import cache
+from shared.vision import fields
+from tests.bench.deferrals.measured import MEASURED, Measured
 
 CALIBRATION_PICTURES = 256
-MEASURED = ("policy-fit", "policy-test", "official")
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """One student beside its expert: what both say per split, the student's logits on its turns, and each official frame's group."""
-
-    data: str
-    seed: int
-    fit: Answers
-    test: Answers
-    official: Answers
-    turns: tuple[str, ...]
-    again: dict[str, list[Logits]]
-    groups: tuple[str, ...]
+LATER, DRIFT_SEED = 4, 7
 
 
 class Lab:
@@ -86,6 +76,22 @@ class Lab:
         turns = secondlook.turns_for(turning=self.plan.turning)
         again = {split: [self._again(split, seed, turn) for turn in turns] for split in MEASURED}
         return Measured(data=self.data, seed=seed, fit=fit, test=test, official=official, turns=turns, again=again, groups=self.groups())
+
+    def later(self, seed: int, strength: float) -> tuple[Answers, list[Logits]]:
+        """Return what both say of every LATER-th unit's official frames after the optics drifted, and the student of their turns."""
+        official = self.pictures("official")
+        unit = np.unique(np.asarray(official.units), return_inverse=True)[1]
+        own = official.taken(np.flatnonzero(unit % LATER == 0))
+        frames = drift.drifted(own.frames, strength=strength, seed=DRIFT_SEED)
+        code = digest(Path(drift.__file__), Path(fields.__file__))[:8].decode()
+        what, student = f"official later {LATER} {strength} {code}", self.student(seed) / "int8.onnx"
+
+        def said(model: Path, shown: Frames, name: str) -> Logits:
+            return self._logits(model, msgspec.structs.replace(own, frames=shown), name)
+
+        answers = Answers(student=said(student, frames, what), expert=said(self.expert(), frames, what), labels=own.labels, units=own.units)
+        turns = secondlook.turns_for(turning=self.plan.turning)
+        return answers, [said(student, secondlook.frames_turned(frames, turn), f"{what} {turn}") for turn in turns]
 
     def _answers(self, split: str, seed: int) -> Answers:
         pictures = self.pictures(split)

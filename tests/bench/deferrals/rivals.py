@@ -16,7 +16,6 @@ from cloud.foundry.ranking import Numbers
 from shared.vision.tasks.logits import softmax
 
 CROSS_ENTROPY, IBT = "sedna cross-entropy", "sedna ibt"
-SEDNA = (CROSS_ENTROPY, IBT)
 DEFAULT = 0.5
 """Sedna's default threshold of either rule."""
 
@@ -35,3 +34,6 @@ def ibt(answers: Answers) -> Numbers:
 def oracle(answers: Answers) -> Numbers:
     """Return an order nobody can know: first the frames only the expert has right, last those only the student has."""
     return -answers.gains.astype(np.float64)
+
+
+RULES = {CROSS_ENTROPY: cross_entropy, IBT: ibt}
