@@ -8,6 +8,8 @@ Causes, and how bad they are:
 - a device its region does not hear: warning; one that throws cases away since its spool is full: warning while it is, else info
 - a device its region keeps out, since it sent too much: warning
 - a device that leaves audit samples out: warning
+- a device whose live risk lies above what it is held to, for sure: warning; one with a drift alarm of its own: warning
+- a device of whose audit samples too many have no answer, so that its live risk is censored: warning
 - a region whose audit log no longer goes through a head kept here: critical
 - a region in drift: warning
 - the newest rollout of a model halted: critical; asking: warning; paused: info
@@ -26,6 +28,8 @@ from cloud.overview import AWAY_S, device_state
 from cloud.records import AuditBreak, Region, Round
 from cloud.rollout_record import Rollout, identity
 from cloud.rollout_states import State
+from shared.deferral.anytime import CENSORED
+from shared.deferral.steadiness import ALARM as DRIFT_ALARM
 from shared.wire.reports import DeviceSummary
 
 LONG_AWAY_S, DAY_S = 600.0, 86400.0
@@ -124,6 +128,7 @@ def _of_device(region: str, device: DeviceSummary, now: float) -> Iterator[Alert
             " explain. What it says of its own releases is worth little until it is known why."
         )
         yield _alert("audits-left-out", name, device.seen_at, Severity.WARNING, f"{name} leaves audit samples out", detail)
+    yield from _of_live(name, device)
     if device.evicted:
         severity = Severity.WARNING if device.spool_cases else Severity.INFO
         detail = f"Its spool was full: {device.evicted} cases were given up, the least valuable first; {device.spool_cases} still wait."
@@ -132,6 +137,22 @@ def _of_device(region: str, device: DeviceSummary, now: float) -> Iterator[Alert
     if device.spool_in_memory:
         detail = "Its disk is full, read-only or failing. It goes on answering; cases wait in memory, and a crash would lose them."
         yield _alert("spool-in-memory", name, device.seen_at, Severity.WARNING, f"{name} cannot write its disk", detail)
+
+
+def _of_live(name: str, device: DeviceSummary) -> Iterator[Alert]:
+    live = device.live
+    if live is None:
+        return
+    within = f"{live.low:.1%} to {live.high:.1%}"
+    if live.epsilon is not None and live.low > live.epsilon:
+        detail = f"{within} of {live.audited} audit samples, {live.epsilon:.1%} are allowed. Its threshold follows as far as it can."
+        yield _alert("live-risk", name, live.at, Severity.WARNING, f"{name} keeps too many wrong answers", detail)
+    if live.drift == DRIFT_ALARM:
+        detail = f"Its student and the expert differ more than at first; live risk {within}."
+        yield _alert("device-drift", name, live.at, Severity.WARNING, f"What {name} sees has changed", detail)
+    if (settled := live.audited + live.missing) and live.missing > CENSORED * settled:
+        detail = f"{live.missing} of {settled} audit samples have no answer: its live risk may lie anywhere between {within}."
+        yield _alert("live-censored", name, live.at, Severity.WARNING, f"The live risk of {name} is censored", detail)
 
 
 def _of_rollouts(rollouts: Sequence[Rollout]) -> Iterator[Alert]:

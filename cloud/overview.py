@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from cloud import liverisk
 from cloud.records import Region, Release, Round, Step
 from shared.wire.reports import DeviceSummary
 
@@ -75,6 +76,7 @@ def _reported(region: Region) -> dict[str, Any]:
         "answer_p50_ms": round(report.answer_ms_p50, 1),
         "answer_p99_ms": round(report.answer_ms_p99, 1),
         "drift": msgspec.to_builtins(report.drift),
+        "live": liverisk.of_region(report.live),
     }
 
 
@@ -101,8 +103,15 @@ def devices_of(regions: Sequence[Region], devices: Sequence[tuple[str, DeviceSum
             "evicted": device.evicted,
             "audited": audit.audited if audit is not None else 0,
             "agreed": audit.agreed if audit is not None else 0,
+            "live": liverisk.of_device(device.live),
         }
     return found
+
+
+def live_of(regions: Sequence[Region], now: float) -> dict[str, Any]:
+    """Return the live risk of all regions that are here, together."""
+    here = [region for region in regions if now - region.seen_at <= AWAY_S]
+    return liverisk.of_fleet((region.name, region.report.live if region.report is not None else None) for region in here)
 
 
 def rounds_of(rounds: Iterable[tuple[Round, Sequence[Step]]]) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Picture:
                     "regions_here": sum(now - region.seen_at <= overview.AWAY_S for region in regions),
                     "devices": len(states),
                     "online": sum(state != "silent" for state in states),
+                    "live": overview.live_of(regions, now),
                 }
             },
             "figures": self._history.recent(now=now),

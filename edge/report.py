@@ -10,6 +10,7 @@ import msgspec
 from edge.config import EdgeSettings
 from edge.counters import SwapRecord
 from shared import clock
+from shared.deferral.steadiness import ALARM
 from shared.wire.messages import LiveWord, StreamCounts, Telemetry
 
 if TYPE_CHECKING:  # it reads their counters and makes none of them
@@ -146,8 +147,9 @@ class Reporter:
         )
 
     def _live(self) -> dict[str, Any]:
-        state = msgspec.structs.asdict(self._audits.state(clock.monotonic()))
-        return {name: round(value, 6) if isinstance(value, float) else value for name, value in state.items()}
+        state = self._audits.state(clock.monotonic())
+        told = {name: round(value, 6) if isinstance(value, float) else value for name, value in msgspec.structs.asdict(state).items()}
+        return {**told, "alarm": state.drift == ALARM}
 
     def _live_word(self) -> LiveWord:
         now = clock.monotonic()
@@ -164,6 +166,9 @@ class Reporter:
             drift=state.drift,
             budget_use=spending["use"],
             held_back=spending["held_back"],
+            missing=state.missing,
+            pending=state.pending,
+            budget_bytes_per_s=spending["rate"],
         )
 
     def _counts(self, stream: StreamThread) -> StreamCounts:

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from region import liverisk
 from shared.wire.messages import Telemetry, UpdateReport
+from shared.wire.reports import DeviceLive
 
 RECENTLY_S = 15.0
 REPORTS_KEPT = 8
@@ -22,6 +24,7 @@ class _Device:
         self.heard_at = 0.0
         self.bytes_received = 0
         self.telemetry: Telemetry | None = None
+        self.told_at = 0.0
         self.reports: dict[str, UpdateReport] = {}
         self.committed: list[int] = []
 
@@ -44,11 +47,11 @@ class Fleet:
         return {name: device.heard_at for name, device in dict(self._devices).items()}
 
     def telemetry(self, device: str, message: Telemetry) -> None:
-        """Keep a device's telemetry unless a later one is known."""
+        """Keep a device's telemetry unless a later one is known; it was heard just now (`heard`)."""
         self.recent.append(message)
         entry = self._device(device)
         if entry.telemetry is None or message.at >= entry.telemetry.at:
-            entry.telemetry = message
+            entry.telemetry, entry.told_at = message, entry.heard_at
 
     def report(self, device: str, message: UpdateReport) -> None:
         """Keep a device's word on a release: the latest per model, for a few models, and the releases it has committed."""
@@ -59,6 +62,10 @@ class Fleet:
         known = reports.get(message.model)
         if (known is None and len(reports) < REPORTS_KEPT) or (known is not None and message.at >= known.at):
             reports[message.model] = message
+
+    def lives(self) -> dict[str, DeviceLive | None]:
+        """Return what each device tells of its live risk."""
+        return {name: liverisk.of_device(device.telemetry, told_at=device.told_at) for name, device in dict(self._devices).items()}
 
     def summary(self, *, now: float) -> dict[str, dict[str, Any]]:
         """Return, by device: whether it was heard recently, its telemetry and its reports, as plain JSON values."""

@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from region import livefamilies
+
 
 class LocalCheck:
     """The role of routes whose listener is on 127.0.0.1: whoever is on this machine."""
@@ -60,6 +62,7 @@ class StatusCollector(Collector):
             "Share of recent audit samples on which student and expert differ.",
             value=status["drift"]["disagreement"],
         )
+        yield from livefamilies.families(status)
         connected = sum(device["connected_recently"] for device in status["devices"].values())
         yield GaugeMetricFamily("terrace_region_devices", "Devices heard since the start.", value=len(status["devices"]))
         yield GaugeMetricFamily("terrace_region_devices_connected", "Devices heard in the last seconds.", value=connected)

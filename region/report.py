@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from region import liverisk
 from region.agreement import Agreement
 from region.auditbook import AuditBook
 from region.batcher import Backlog
@@ -18,6 +19,7 @@ from region.labelling import Labels
 from region.omissions import Omitted, left_out
 from region.pool import IntakePool
 from region.revocation import RevocationList
+from region.summary import is_guest
 from region.vault import Vault
 from region.worker import ExpertWorker
 from shared import clock
@@ -121,12 +123,17 @@ class Report:
             drift, audits, omitted = self._agreement.drift(), self._agreement.audits(), AuditBook(self._vault.database).read()
         except StorageError:
             drift, audits, omitted = DriftState(), {}, {}
-        devices = self._fleet.summary(now=clock.wall())
+        now = clock.wall()
+        devices, lives = self._fleet.summary(now=now), self._fleet.lives()
         for name, entry in devices.items():
+            entry["live"] = msgspec.to_builtins(lives.get(name))
             entry["audits"] = msgspec.to_builtins(audits.get(name, ()))
             one = omitted.get(name, Omitted())
             entry["omissions"] = {**msgspec.structs.asdict(one), "left_out": left_out(missing=one.missing, expected=one.expected)}
-        return {"drift": msgspec.to_builtins(drift), "devices": devices}
+        own = {name: live for name, live in lives.items() if not is_guest(name, self._name)}
+        connected = {name for name in own if devices.get(name, {}).get("connected_recently")}
+        live = liverisk.of_region(own, connected=connected, now=now)
+        return {"drift": msgspec.to_builtins(drift), "live": msgspec.to_builtins(live), "devices": devices}
 
     def _stored(self) -> dict[str, int]:
         try:

@@ -12,10 +12,12 @@ from shared.wire.audithead import SignedHead
 from shared.wire.reports import (
     MOST_AUDITED_RELEASES,
     MOST_DEVICES,
+    DeviceLive,
     DeviceSummary,
     DriftState,
     FleetReport,
     QuarantinedDevice,
+    RegionLive,
     ReleaseAudit,
 )
 
@@ -25,6 +27,9 @@ LATEST = 253_402_300_799.0
 MOST_AUDITS = 20_000
 """Counts of releases a report carries in all, so that it stays within what the cloud takes; at least two for each device."""
 
+MOST_LIVES = 5_000
+"""Devices whose live risk stands in their row, for the same reason; the region's own figure is of all."""
+
 
 def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float) -> FleetReport:
     """Return the report of these counts and this status."""
@@ -32,6 +37,7 @@ def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float)
     region = status.get("name")
     named = [(name, entry) for name, entry in devices.items() if not is_guest(name, region)] if isinstance(devices, Mapping) else []
     releases = min(MOST_AUDITED_RELEASES, max(2, MOST_AUDITS // max(1, len(named))))
+    shown = _shown(dict(named))
     return FleetReport(
         at=now,
         cases_stored=counts.get("stored", 0),
@@ -39,7 +45,7 @@ def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float)
         cases_train=counts.get("train", 0),
         cases_evaluation=counts.get("evaluation", 0),
         expert_release=int(status.get("expert_release") or 0),
-        devices=tuple(_device(name, entry, releases) for name, entry in named[:MOST_DEVICES]),
+        devices=tuple(_device(name, entry, releases, live=shown.get(name)) for name, entry in named[:MOST_DEVICES]),
         drift=msgspec.convert(status.get("drift") or {}, DriftState),
         people_url=str(status.get("people_url") or "")[:256],
         cases_human=_count(status.get("cases_human")),
@@ -47,6 +53,7 @@ def compose(counts: Mapping[str, int], status: Mapping[str, Any], *, now: float)
         answer_ms_p50=_number(status.get("answer_ms_p50")),
         answer_ms_p99=_number(status.get("answer_ms_p99")),
         audit_head=msgspec.convert(status.get("audit_head"), SignedHead | None),
+        live=msgspec.convert(status.get("live"), RegionLive | None),
         quarantined=tuple(_quarantined(name, entry) for name, entry in list((status.get("quarantined") or {}).items())[:MOST_DEVICES]),
     )
 
@@ -61,7 +68,13 @@ def _quarantined(name: str, entry: Mapping[str, Any]) -> QuarantinedDevice:
     return QuarantinedDevice(name=name[:256], at=_number(entry.get("at")), until=until, reason=str(entry.get("reason") or "")[:256])
 
 
-def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary:
+def _shown(devices: Mapping[str, Mapping[str, Any]]) -> dict[str, DeviceLive]:
+    """Return the live risks a report carries: of a very large region those that lie highest for sure."""
+    told = {name: msgspec.convert(entry["live"], DeviceLive) for name, entry in devices.items() if entry.get("live")}
+    return dict(sorted(told.items(), key=lambda one: one[1].low, reverse=True)[:MOST_LIVES]) if len(told) > MOST_LIVES else told
+
+
+def _device(name: str, entry: Mapping[str, Any], releases: int, *, live: DeviceLive | None) -> DeviceSummary:
     telemetry = entry.get("telemetry") or {}
     streams = telemetry.get("streams") or []
     update, omissions = (entry.get("reports") or {}).get("student") or {}, entry.get("omissions") or {}
@@ -84,6 +97,7 @@ def _device(name: str, entry: Mapping[str, Any], releases: int) -> DeviceSummary
         audits_left_out=bool(omissions.get("left_out")),
         spool_in_memory=bool(telemetry.get("spool_in_memory")),
         connected=bool(entry.get("connected_recently")),
+        live=live,
         **{field: sum(_count(stream[field]) for stream in streams) for field in ("frames", "kept", "deferred", "audited", "dropped")},
     )
 

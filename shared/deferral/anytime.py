@@ -20,6 +20,8 @@ from __future__ import annotations
 import math
 
 ALPHA = 0.05
+CENSORED = 0.01
+"""Above this share of values that did not come an estimate is called censored."""
 _RATIOS = (1.1, 1.2, 1.35, 1.6, 2.0, 3.0, 5.0, 10.0, 40.0, 1000.0)
 """Near 1 for many values and small differences, far from it for few and large ones."""
 _STEPS = 40

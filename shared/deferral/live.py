@@ -27,11 +27,10 @@ from collections import OrderedDict
 import msgspec
 
 from shared.deferral.adaptive import Follower, window_of
-from shared.deferral.anytime import interval
+from shared.deferral.anytime import CENSORED, interval
 from shared.deferral.steadiness import Steadiness
 
 PATIENCE_S = 600.0
-CENSORED = 0.01
 STRETCH = 500
 """Samples of a window where there is no epsilon to derive it from."""
 MOST_PENDING = 8192

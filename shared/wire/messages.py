@@ -150,7 +150,7 @@ class LiveWord(Message, frozen=True, kw_only=True, array_like=True):
     """The live risk as a device sees it (see deferral.live), shares from 0 to 1; None: no threshold, or one that does not follow.
 
     `budget_use` is the share of hard frames that the byte budget lately let through, `held_back` counts the others, `debt` is the part
-    of the risk that comes from them.
+    of the risk that comes from them. `missing` drawn samples have no answer after patience, `pending` ones are still waited for.
     """
 
     risk: float
@@ -164,6 +164,11 @@ class LiveWord(Message, frozen=True, kw_only=True, array_like=True):
     drift: str = ""
     budget_use: float = 1.0
     held_back: int = 0
+    missing: int = -1
+    """-1 where the agent does not say it."""
+    pending: int = 0
+    budget_bytes_per_s: float | None = None
+    """What the byte budget brings; None without one."""
 
 
 class Telemetry(Message, frozen=True, kw_only=True, array_like=True):

@@ -48,6 +48,67 @@ class ReleaseAudit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     kept_wrong: Count
 
 
+class DeviceLive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The live risk of the release in use as a device tells it itself (see deferral.live); shares from 0 to 1.
+
+    `at`: when its region heard it, Unix seconds. `audited` answered audit samples of its stretch, `wrong` of them kept and contradicted,
+    `owed` of these for want of budget, `missing` without an answer, `pending` still waited for. `low` and `high`: the interval, computed
+    by the region from these counts. `threshold` None: no calibration; `epsilon` None: it does not follow; `budget_bytes_per_s` None: no
+    budget. `budget_use`: the share of hard frames it lately let through, `held_back` the others. `audit_share` None: not told.
+    """
+
+    at: float
+    audited: Count
+    low: Share
+    high: Share
+    wrong: Count = 0
+    owed: Count = 0
+    missing: Count = 0
+    pending: Count = 0
+    threshold: float | None = None
+    epsilon: float | None = None
+    audit_share: Share | None = None
+    budget_bytes_per_s: float | None = None
+    budget_use: Share = 1.0
+    held_back: Count = 0
+    drift: Name = ""
+
+
+class RegionLive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The live risk of a region's devices together (see deferral.pooled), from those that told theirs lately.
+
+    `devices` that told it, `untold` connected ones that did not (old agents, or nothing lately). Counts are sums of theirs, `low` and
+    `high` the interval of the pooled share. `worst`: the device whose risk lies highest for sure, its interval holding for all devices
+    together; "" where nothing was counted. Numbers of devices: `censored`, `alarms` (drift), `learning` (their reference), `following`
+    (their threshold moves), `budgeted`. Over devices: lowest and highest `threshold` and `audit_share`, lowest `budget_use`.
+    """
+
+    devices: Count = 0
+    untold: Count = 0
+    audited: Count = 0
+    wrong: Count = 0
+    owed: Count = 0
+    missing: Count = 0
+    pending: Count = 0
+    low: Share = 0.0
+    high: Share = 1.0
+    worst: Name = ""
+    worst_risk: Share = 0.0
+    worst_low: Share = 0.0
+    worst_high: Share = 1.0
+    censored: Count = 0
+    alarms: Count = 0
+    learning: Count = 0
+    following: Count = 0
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    audit_share_low: Share | None = None
+    audit_share_high: Share | None = None
+    budgeted: Count = 0
+    budget_use_low: Share = 1.0
+    held_back: Count = 0
+
+
 class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One device as its region sees it. Times in Unix seconds, counts since the device's process started."""
 
@@ -85,6 +146,8 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Whether more are missing than dropped frames explain."""
     spool_in_memory: bool = False
     """Whether its new cases wait in memory only, since its disk cannot be written."""
+    live: DeviceLive | None = None
+    """Its live risk; None where it does not tell it."""
 
 
 class DriftState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,6 +200,8 @@ class FleetReport(Report, frozen=True, kw_only=True, tag="fleet"):
     """Where the region's audit log ended lately, signed."""
     quarantined: Annotated[tuple[QuarantinedDevice, ...], msgspec.Meta(max_length=MOST_DEVICES)] = ()
     """Devices it keeps out for a while."""
+    live: RegionLive | None = None
+    """The live risk of its devices; None where the region does not tell it."""
 
 
 class TrainReply(Report, frozen=True, kw_only=True, tag="trained"):

@@ -43,6 +43,9 @@ LIVE = messages.LiveWord(
     drift="steady",
     budget_use=0.75,
     held_back=12,
+    missing=3,
+    pending=2,
+    budget_bytes_per_s=2000.0,
 )
 MESSAGES: tuple[msgspec.Struct, ...] = (
     PREDICTION,

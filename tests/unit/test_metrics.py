@@ -82,6 +82,7 @@ def test_an_agent_that_is_asked_to_tells_every_figure_of_its_status(tmp_path: Pa
         process.wait()
     told = {name.removeprefix("terrace_edge_") for name, _ in found}
     later = {"link_heard_s_ago", "link_credit_left", "link_dropped_total"}  # once there was a region
+    later |= {"live_epsilon", "budget_bytes_per_s", "budget_left_bytes"}  # where a threshold follows, where there is a budget
     later |= {"governor_headroom_c", "governor_lag"}  # where they can be read
     later |= {figure.name for figure in metrics.FIGURES if figure.path[0] == "outputs"}  # where there are further outputs
     assert {figure.name for figure in metrics.FIGURES} - told <= later
