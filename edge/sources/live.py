@@ -160,7 +160,7 @@ class LiveSource:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None or packet.time_base is None:
             return False
-        return self.lag.see(float(stamp * packet.time_base), clock.monotonic()) and not packet.is_keyframe
+        return self.lag.leaves_out(float(stamp * packet.time_base), clock.monotonic(), is_key=packet.is_keyframe)
 
     def _failed(self, what: str, error: Exception) -> InputError:
         address = self._dial.address

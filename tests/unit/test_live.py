@@ -144,6 +144,21 @@ def test_time_stamps_that_run_backwards_change_nothing(camera: Camera, tmp_path:
     assert arrived == sorted(arrived)
 
 
+def test_catching_up_never_shows_a_picture_that_nobody_filmed(tmp_path: Path) -> None:
+    levels = [20, 23, 33, 60, 140, 240, 170, 88, 50, 27]  # no two steps alike: a step from another picture than its own leads elsewhere
+    units = encode([np.full((48, 64, 3), level, np.uint8) for level in levels], every=10)
+    with Camera(units, fps=40) as camera, Reader(LiveSource(rtsp(address(camera.url))), tmp_path) as reader:
+        reader.more()
+        for _ in range(4):
+            camera.shift_s = -1.5  # seems delayed by as much
+            sent = camera.sent
+            until(lambda sent=sent: camera.sent >= sent + 7, within_s=40)
+            camera.shift_s = 0.0
+            reader.more(8)
+    strange = [value for frame in reader.frames if min(abs(level - (value := float(frame.pixels.mean()))) for level in levels) > 6]
+    assert strange == []
+
+
 def test_a_faster_camera_is_thinned_and_a_still_one_is_gated(tmp_path: Path) -> None:
     same = encode([np.full((48, 64, 3), 90, np.uint8)] * 10)
     gate = MotionGate(share=0.01, is_audit=lambda number: number % 7 == 6)
