@@ -4,7 +4,8 @@ Rules, in order:
 1. Every key must exist in the struct (an unknown key stops the start and is named).
 2. `TERRACE_<SECTION>__<KEY>=value` overrides a key of the text; the value is TOML, or else taken as a string.
 3. A relative path is relative to `base`, the file's folder.
-4. What is missing takes the struct's default; what has none is named with its section.
+4. A number that is none, or infinite, is refused: compared with anything it decides nothing, and quietly.
+5. What is missing takes the struct's default; what has none is named with its section.
 
 Example:
     >>> import msgspec
@@ -16,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +49,8 @@ def parse(
     for key, value in environment.items():
         if key.startswith(PREFIX) and "__" in key:
             _override(tree, key[len(PREFIX) :].lower().split("__"), value, key)
+    if wrong := _infinite(tree, "$"):
+        raise ConfigurationError(f"{name}: a number that is not finite - at `{wrong}`.", "Write a number, or leave the key out.")
     try:
         return msgspec.convert(tree, settings, dec_hook=_path_hook(base))
     except msgspec.ValidationError as error:
@@ -63,6 +67,15 @@ def _override(tree: dict[str, Any], keys: list[str], value: str, variable: str) 
         tree[keys[-1]] = msgspec.toml.decode(f"value = {value}")["value"]
     except msgspec.DecodeError:
         tree[keys[-1]] = value
+
+
+def _infinite(value: Any, path: str) -> str:
+    """Return where a number stands that is not finite, empty for nowhere."""
+    if isinstance(value, dict):
+        return next((found for key, inner in value.items() if (found := _infinite(inner, f"{path}.{key}"))), "")
+    if isinstance(value, list):
+        return next((found for place, inner in enumerate(value) if (found := _infinite(inner, f"{path}[{place}]"))), "")
+    return path if isinstance(value, float) and not math.isfinite(value) else ""
 
 
 def _path_hook(base: Path | None) -> Any:

@@ -155,6 +155,8 @@ def test_after_a_kill_no_frame_number_and_no_case_is_used_twice(site: Site) -> N
         ("[policy]", "[polcy]", 10, "polcy"),
         ("fps = 200.0", 'fps = "fast"', 10, "fps"),
         ('name = "gone"', 'name = "line-1"', 10, "line-1"),
+        ("audit_share = 0.3", "threshold = nan", 10, "$.policy.threshold"),
+        ("fps = 200.0", "area = [0.0, 0.0, 1.0, inf]", 10, "$.streams[0].area[3]"),
         ("port = 1\n", "", 10, "port"),
         ('path = "model"', 'profile = "toaster"', 10, "toaster"),
         ('folder = "identity"', 'folder = "elsewhere"', 12, "elsewhere"),
