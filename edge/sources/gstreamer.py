@@ -2,7 +2,8 @@
 
 The only file that imports `gi`, and only when such a stream is opened: it comes with the system (on a Jetson with JetPack), not with
 terrace. What arrives is I420; from there on it is the same as any decoded frame. A pipeline that says nothing for `read_s`, ends or
-reports an error ends the pass; its stream's thread starts it anew.
+reports an error ends the pass; its stream's thread starts it anew. A pipeline may hold credentials: what GStreamer says is passed on
+without user names in addresses and without what stands behind a `=`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import av
 
+from edge.sources.address import shown
 from edge.sources.area import Area
 from edge.sources.base import LIVE, Shot
 from edge.sources.decoded import Developer
@@ -53,7 +55,7 @@ class GstreamerSource:
         try:
             self._pipeline = self._gst.parse_launch(self._text)
         except Exception as error:  # noqa: BLE001 - the bindings raise GLib.Error, which only they can name
-            raise InputError(f"the pipeline cannot be made: {error}.", REMEDY) from None
+            raise InputError(f"the pipeline cannot be made: {shown(str(error))}.", REMEDY) from None
         if self._pipeline.set_state(self._gst.State.PLAYING) == self._gst.StateChangeReturn.FAILURE:
             raise self._failed("does not start")
         return LIVE
@@ -93,7 +95,7 @@ class GstreamerSource:
 
     def _failed(self, what: str) -> InputError:
         message = self._pipeline.get_bus().pop_filtered(self._gst.MessageType.ERROR)
-        reason = f": {message.parse_error()[0].message.rstrip('.')}" if message else ""
+        reason = f": {shown(message.parse_error()[0].message.rstrip('.'))}" if message else ""
         return InputError(f"the pipeline {what}{reason}.", REMEDY)
 
 

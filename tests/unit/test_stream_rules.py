@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.motion import LONGEST_STILL_S, MotionGate, cells
-from edge.sources.address import HIDDEN, address
+from edge.sources.address import HIDDEN, address, shown
 from edge.sources.area import Area
 from edge.sources.pace import BEHIND_S, Lag, Thinning
 from edge.sources.planes import TAIL, completed, layout, packed
@@ -71,6 +71,21 @@ def test_a_reader_that_is_behind_takes_key_frames_until_it_has_caught_up() -> No
     assert lag.behind_s == 0
 
 
+@pytest.mark.parametrize("drift", [1e-4, -1e-4, 1e-3])
+def test_a_camera_whose_clock_goes_slow_or_fast_is_not_taken_for_delay(drift: float) -> None:
+    lag = Lag()
+    assert not any(lag.leaves_out(second * (1 - drift), 1e5 + second, is_key=second % 50 == 0) for second in range(4 * 3600))
+
+
+def test_after_what_was_left_out_nothing_is_taken_before_the_next_key_frame() -> None:
+    lag = Lag()
+    assert not any(lag.leaves_out(t / 10, t / 10, is_key=t == 0) for t in range(5))
+    assert lag.leaves_out(0.5, 0.5 + BEHIND_S + 0.1, is_key=False)
+    assert lag.leaves_out(1.6, 1.61, is_key=False)  # caught up, but built on what was left out
+    assert not lag.leaves_out(1.7, 1.71, is_key=True)
+    assert not lag.leaves_out(1.8, 1.81, is_key=False)
+
+
 @settings(deadline=None)
 @given(st.text(min_size=1, max_size=20).filter(lambda text: ":" not in text and text.isprintable()), st.text(min_size=4, max_size=30))
 def test_an_address_carries_any_credentials_and_shows_none(name: str, password: str) -> None:
@@ -79,16 +94,40 @@ def test_an_address_carries_any_credentials_and_shows_none(name: str, password: 
     parts = urlsplit(found.dialled)
     assert (unquote(parts.username or ""), unquote(parts.password or "")) == (name, password)
     assert (parts.hostname, parts.port, parts.path, parts.query) == ("cam.example", 8554, "/a", "b=1")
-    assert found.shown == "rtsp://cam.example:8554/a?b=1"
+    assert found.shown == "rtsp://cam.example:8554/a?b=***"
     if len(password) > 3 and password not in HIDDEN:
         assert password not in found.redact(f"cannot open {found.dialled} with {password}")
 
 
-@pytest.mark.parametrize("url", ["", "cam", "http://cam/", "rtsp://", "rtsp://a:secret@cam/", "rtsp://cam:port/", "rtsp://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "cam", "http://cam/", "rtsp://", "rtsp://a:secret@cam/", "rtsp://cam:port/", "rtsp://[::1", "rtsp://secret@cam/"),
+        *("rtsp://a:12/secret@cam/", "rtsp://a:12#secret@cam/", "rtsp://a:12?secret@cam/", "rtsp://%61:secret%40@cam/"),
+        *("rtsp://cam/secret x", "rtsp://cam/\nsecret"),
+    ],
+)
 def test_an_address_that_cannot_be_used_is_not_repeated(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         address(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://cam/user=operator_password=secret_channel=1_stream=0.sdp?real_stream",
+        "rtsp://[fe80::1]:554/live?username=operator&password=secret",
+        'could not set property "location" in element "rtspsrc0" to "rtsp://operator:secret@cam/live"',
+        "no element: rtspsrc location=rtsp://operator:secret@cam user-id=operator user-pw=secret ! x",
+    ],
+)
+def test_credentials_that_a_camera_wants_in_its_path_are_not_shown(text: str) -> None:
+    assert "secret" not in shown(text)
+    assert "operator" not in shown(text)
+    assert "cam" in shown(text) or "fe80" in shown(text)
+    if text.startswith("rtsp://"):
+        assert (address(text).dialled, address(text, "a:b").shown) == (text, shown(text))
 
 
 def _scene(shift: int = 0, noise: int = 0) -> np.ndarray:
