@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shared.errors import ProtocolError, TrustError
 from shared.release import delta
+from shared.release.delta.container import checksum
 from tests.examples import examples
 
 
@@ -94,7 +95,7 @@ def test_a_foreign_base_or_result_is_refused() -> None:
 def forged(old: bytes, new: bytes, payload: bytes, *, codec: int, length: int) -> bytes:
     """Return a container with a right checksum, as an attacker would make it."""
     header = struct.pack(">4sBB32s32sQ", b"TDLT", 1, codec, delta.digest(old), delta.digest(new), length)
-    return header + struct.pack(">I", delta._checksum(header, payload)) + payload
+    return header + struct.pack(">I", checksum(header, payload)) + payload
 
 
 def test_a_bomb_is_refused_before_memory_is_taken() -> None:
