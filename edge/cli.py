@@ -59,6 +59,9 @@ def status(config: Config = DEFAULT, as_json: Json = False) -> None:
     for name, stream in answer["streams"].items():
         counts = " ".join(f"{key} {stream[key]}" for key in ("frames", "dropped", "kept", "deferred", "audited", "failed", "corrupt"))
         typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip())
+    if answer["drops"]:
+        counts = " ".join(f"{reason} {count}" for reason, count in sorted(answer["drops"].items()))
+        typer.echo(f"dropped  {counts}; {answer['converted_share']:.0%} of the frames are converted")
     for line in livewords.lines(answer):
         typer.echo(line)
     typer.echo(f"link     {'connected' if link.get('connected') else 'not connected'}")

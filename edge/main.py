@@ -194,7 +194,7 @@ class Agent:
             wall=clock.wall,
         )
         self._pipeline = Pipeline(frames=self._frames, models=self._models, inference=self._inference, largest_batch=batch)
-        self._throttle = Throttle(put=self._frames.put, skip=self._frames.skip, takes=self._models.input_size)
+        self._throttle = Throttle(put=self._frames.put, skip=self._frames.skip, takes=self._models.input_size, wants=self._frames.allows)
         self._streams = self._make_streams()
         self._governor = Governor(mode=settings.governor.mode, vitals=Vitals(), throttle=self._throttle, counted=self._counted)
         self._reporter = Reporter(

@@ -11,7 +11,9 @@ from shared.exposition import Figure
 FIGURES = (
     Figure(name="release", help="Release of the model in use, 0 before the first.", path=("release",)),
     Figure(name="frames_total", help="Frames read, by stream.", path=("streams", "*", "frames"), label="stream"),
-    Figure(name="frames_dropped_total", help="Frames replaced by newer ones, by stream.", path=("streams", "*", "dropped"), label="stream"),
+    Figure(name="frames_dropped_total", help="Frames read and not answered, by stream.", path=("streams", "*", "dropped"), label="stream"),
+    Figure(name="frames_dropped_reasons_total", help="Frames read and not answered, by reason.", path=("drops",), label="reason"),
+    Figure(name="frames_converted_share", help="Share of frames converted; below 1 under too much load.", path=("converted_share",)),
     Figure(name="frames_kept_total", help="Frames answered here alone.", path=("streams", "*", "kept"), label="stream"),
     Figure(name="frames_deferred_total", help="Frames sent as hard cases.", path=("streams", "*", "deferred"), label="stream"),
     Figure(name="frames_audited_total", help="Frames sent as audit samples.", path=("streams", "*", "audited"), label="stream"),

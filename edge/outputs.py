@@ -6,6 +6,8 @@ Rules, in order:
 2. At its size the file becomes `<file>.1`, after those before it have moved on by one; the oldest goes. A kill in between leaves
    a gap in the numbers and loses nothing.
 3. When the disk cannot take events, they are counted as lost, the status says so, and inference goes on.
+4. After a write the thread rests for `REST_S`, and what came meanwhile is one write: waking it for every event costs the thread that
+   answers more than deciding does.
 
 Not here: brokers and webhooks (edge/outlets).
 """
@@ -26,6 +28,7 @@ from shared.errors import StorageError
 
 LOST, WRITING = "events_lost", "events_written_again"
 LONGEST_QUEUE = 20_000
+REST_S = 0.01
 
 
 class Takes(Protocol):
@@ -68,6 +71,7 @@ class EventFile:
         self._is_torn = False
         self._waiting: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._file = -1
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self.written = 0
         self.lost = 0
@@ -89,6 +93,7 @@ class EventFile:
 
     def stop(self) -> None:
         """Write what waits and close the file."""
+        self._stopping.set()
         self._waiting.put(None)
         self._thread.join(timeout=5)
         if self._file >= 0:
@@ -115,6 +120,7 @@ class EventFile:
                 self._write(b"".join(whole), len(whole))
             if batch[-1] is None:
                 return
+            self._stopping.wait(REST_S)
 
     def _open(self) -> None:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)

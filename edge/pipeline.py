@@ -1,7 +1,8 @@
 """The inference thread: takes the newest frames and has them answered. It waits for frames and for nothing else.
 
 The model is read once per batch, so a swap falls between two frames. A model that fails on a frame costs that frame, which is counted;
-the updater decides what that means. Local answers never stop: a defect costs its batch at most, and is told once.
+the updater decides what that means. Local answers never stop: a defect costs its batch at most, and is told once. What batches have
+taken bounds the next one (freshness); another model begins anew.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from edge.freshness import Foresight
 from edge.inference import Inference
 from edge.model import LoadedModel, ModelSlot
 from edge.newest import NewestFrames
-from shared import log
+from shared import clock, log
 from shared.errors import TerraceError
 from shared.vision.frames import Frame
 
@@ -36,6 +38,7 @@ class Pipeline:
         self._inference = inference
         self._largest_batch = largest_batch
         self._told: set[str] = set()
+        self._foresight, self._foreseen_for = Foresight(), 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -53,10 +56,17 @@ class Pipeline:
         while not self._stopping:
             if not self._models.wait(0.2):
                 continue
-            frames = self._frames.take(self._largest_batch, timeout_s=0.5)
+            frames = self._frames.take(self._largest_batch, timeout_s=0.5, foresight=self._foresight)
             model = self._models.current()
             if frames and model is not None:
+                began = clock.monotonic()
                 self._answer(model, frames)
+                self._learn(model, len(frames), clock.monotonic() - began)
+
+    def _learn(self, model: LoadedModel, frames: int, seconds: float) -> None:
+        if model.card.release != self._foreseen_for:
+            self._foresight, self._foreseen_for = Foresight(), model.card.release
+        self._foresight.took(frames, seconds)
 
     def _answer(self, model: LoadedModel, frames: Sequence[Frame]) -> None:
         failures = self._inference.failures

@@ -107,6 +107,8 @@ class Reporter:
             "live": self._live(),
             "budget": self._spending.status(clock.monotonic()),
             "streams": {stream.name: self._stream(stream) for stream in self._streams},
+            "drops": self._frames.reasons(),
+            "converted_share": round(self._frames.converted_share, 3),
             "link": self._link.status(),
             "spool": self._spool_status(),
             "events": {"written": self._events.written, "lost": self._events.lost, "failing": self._events.failing},

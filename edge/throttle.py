@@ -11,19 +11,14 @@ Rules, in order:
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import msgspec
 import numpy as np
 
 from edge.governor import STEPS, Step
+from edge.relief import passes
 from shared.vision.frames import Frame, Pixels
-
-
-def passes(number: int, rate: float) -> bool:
-    """Tell whether a frame is among the share that is allowed."""
-    return math.floor((number + 1) * rate) > math.floor(number * rate)
 
 
 def shrunk(pixels: Pixels, *, factor: int, height: int, width: int) -> Pixels:
@@ -43,19 +38,28 @@ class Throttle:
     Args:
         put: takes a frame.
         skip: is told the stream of a frame that is not allowed.
+        wants: is asked about one that is, by stream and number; counts one that is not worth it. None wants all.
         takes: gives what the running model takes, (height, width) in pixels; None before the first.
     """
 
-    def __init__(self, *, put: Callable[[Frame], None], skip: Callable[[str], None], takes: Callable[[], tuple[int, int] | None]) -> None:
+    def __init__(
+        self,
+        *,
+        put: Callable[[Frame], None],
+        skip: Callable[[str], None],
+        takes: Callable[[], tuple[int, int] | None],
+        wants: Callable[[str, int], bool] | None = None,
+    ) -> None:
         self._put = put
         self._skip = skip
+        self._wants = wants
         self._takes = takes
         self.step: Step = STEPS[0]
 
     def allows(self, stream: str, number: int) -> bool:
         """Tell whether a frame may be answered; one that may not is counted."""
         if passes(number, self.step.rate):
-            return True
+            return self._wants is None or self._wants(stream, number)
         self._skip(stream)
         return False
 

@@ -197,6 +197,7 @@ class StreamThread:
             captured_at=clock.wall(),
             arrived_at=now,
             pixels=pixels,
+            good_for_s=period,
             whole=None if pixels.shape[:2] == look.size else functools.partial(look.pixels, None),
         )
 

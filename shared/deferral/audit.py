@@ -10,9 +10,12 @@ frames had to be sent, so an omission shows; whoever has not cannot predict it.
 from __future__ import annotations
 
 import hmac
+from array import array
 from functools import lru_cache
 
 LABEL = b"terrace/1/audit"
+AHEAD = 32
+"""So many frames of a stream are drawn at once: one after another costs a tenth of one at a time between two runs of a network."""
 
 
 def is_audit(key: bytes, stream: str, frame: int, share: float) -> bool:
@@ -27,13 +30,17 @@ def is_audit(key: bytes, stream: str, frame: int, share: float) -> bool:
     Returns:
         True for about `share` of all frames; a larger share keeps every frame that a smaller one drew.
     """
-    draw = _begun(key, stream).copy()
-    draw.update(frame.to_bytes(8, "big"))
-    return int.from_bytes(draw.digest()[:8], "big") < share * 2.0**64
+    return _draws(key, stream, frame // AHEAD)[frame % AHEAD] < share * 2.0**64
 
 
-@lru_cache(maxsize=256)
-def _begun(key: bytes, stream: str) -> hmac.HMAC:
-    """Return the HMAC with everything but the frame number in it: keying it anew per frame would cost twice as much."""
+@lru_cache(maxsize=1024)
+def _draws(key: bytes, stream: str, block: int) -> array[int]:
+    """Return the draws of `AHEAD` frames, the first 8 bytes of each HMAC as a number."""
     name = stream.encode()
-    return hmac.new(key, LABEL + len(name).to_bytes(2, "big") + name, "sha256")
+    begun = hmac.new(key, LABEL + len(name).to_bytes(2, "big") + name, "sha256")
+    drawn = array("Q")
+    for frame in range(block * AHEAD, (block + 1) * AHEAD):
+        draw = begun.copy()
+        draw.update(frame.to_bytes(8, "big"))
+        drawn.append(int.from_bytes(draw.digest()[:8], "big"))
+    return drawn

@@ -214,6 +214,7 @@ def _streams(
             wishes=Wishes(fps=FPS),
             numbers=numbers,
             put=site.frames.put,
+            allow=site.frames.allows,
             gate=MotionGate(share=GATE_SHARE, is_audit=lambda number: number % 50 == 0) if gated else None,
             size=site.models.input_size,
         )

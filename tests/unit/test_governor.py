@@ -14,8 +14,9 @@ from edge.governing import Governor
 from edge.governor import BOUNDS, LAST, LONGEST_CALM_S, STEPS, UP_AFTER_S, Reading, State, after
 from edge.newest import NewestFrames
 from edge.numbers import FrameNumbers
+from edge.relief import passes
 from edge.sources.stream import StreamThread, Wishes
-from edge.throttle import Throttle, passes, shrunk
+from edge.throttle import Throttle, shrunk
 from edge.vitals import Vitals
 from shared.vision.frames import Frame
 from tests.unit import edge_parts
