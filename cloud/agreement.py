@@ -17,7 +17,7 @@ Rules, in order:
 5. Samples of one unit are no news twice: where up to `together` samples may tell the same, all counts are divided by it. By Hoelder's
    inequality the error rates hold then whatever such samples do together.
 
-Not here: which counts are compared (baseline), what is done about it (verdict).
+Not here: which counts are compared (baseline), small losses (clusters), what is done about it (verdict).
 
 Example:
     >>> weigh([Pair(before=200, before_agreed=186, after=60, after_agreed=36)], Rule()).worse
@@ -33,6 +33,8 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+
+from cloud.clusters import Clusters
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 STEPS = np.array([0.01, 0.02, 0.035, 0.055, 0.08, 0.11, 0.15, 0.2, 0.26, 0.33, 0.41, 0.5, 0.6, 0.7, 0.8])
@@ -70,7 +72,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What the counts say: audit samples of the new release, the loss as observed, its interval, and the two decisions.
 
-    The loss lies below `low` with probability at most `false_stop`, above `high` with probability at most `missed`.
+    The loss lies below `low` with probability at most `false_stop`, above `high` with probability at most `missed`. `clusters` is what
+    devices say that ran both releases on the same samples; `weigh` does not look at it.
     """
 
     audits: int = 0
@@ -79,6 +82,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     high: float = 1.0
     worse: bool = False
     sound: bool = False
+    clusters: Clusters = Clusters()
 
 
 def weigh(pairs: Sequence[Pair], rule: Rule) -> Evidence:

@@ -103,7 +103,7 @@ class RolloutSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     automatic: bool = True
     """Begin with every release of a round by itself; otherwise an operator does: terrace cloud rollout start."""
-    canary_share: float = 0.05
+    canary_share: float = 0.01
     """Share of devices, by keyed hash, that run it first; at least one device (0 to 1)."""
     minimum_devices: int = 5
     """Devices that must have committed it before it is widened without an operator."""
@@ -120,11 +120,17 @@ class RolloutSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     excluded_loss: float = 0.15
     """Loss of agreement that audit samples must rule out before a stage is widened (0 to 1)."""
     false_stop: float = 0.01
-    """Probability, over a whole rollout, of halting a release that loses no more than `tolerated_loss`."""
+    """Probability, over a whole rollout and for either test, of halting a release that loses no more than is tolerated."""
     missed: float = 0.05
-    """Probability, over a whole rollout, of ruling out `excluded_loss` for a release that loses that much."""
+    """Probability, over a whole rollout and for either test, of ruling a loss out for a release that loses that much."""
     baseline_audits: int = 400
     """The newest audit samples of the release before, per device, that the new one is compared with."""
+    tolerated_mean_loss: float = 0.01
+    """Mean loss over the devices that run both releases on the same samples, that halts nothing (0 to 1)."""
+    excluded_mean_loss: float = 0.03
+    """Mean loss over them to be ruled out before more than a twentieth of the fleet gets it (0 to 1); it takes some fifty devices."""
+    least_stage_s: float = 0.0
+    """Seconds a stage lasts at least; a day (86400) where a release may be worse at night only."""
     audits_together: int = 1
     """How many audit samples may tell the same, as pictures of one unit do; the evidence is divided by it."""
     delta_bases: int = 3

@@ -25,7 +25,7 @@ import msgspec
 from shared.errors import TrustError
 from shared.release.desired import Desired, DesiredModel, cohort_position
 
-SHARES = (0.05, 0.25, 1.0)
+SHARES = (0.01, 0.05, 0.25, 1.0)
 """The cohorts a rollout goes through by default."""
 LARGEST_CANARY = 0.25
 """Share of the devices that a first cohort may hold to make a quorum."""

@@ -9,6 +9,7 @@ import msgspec
 
 from cloud import rollout
 from cloud.agreement import Evidence
+from cloud.clusters import Compared
 from cloud.rollout_states import OPEN, TAKEN_BACK, State
 from shared.release.desired import Desired, DesiredModel
 from shared.wire.reports import DeviceSummary, ReleaseAudit
@@ -105,6 +106,12 @@ def identity(region: str, name: str) -> str:
 def audit_of(device: DeviceSummary, release: int) -> ReleaseAudit | None:
     """Return a device's audit counts on a release, None where it has none."""
     return next((audit for audit in device.audits if audit.release == release), None)
+
+
+def compared_by(device: DeviceSummary, release: int) -> Compared:
+    """Return what a device says of the samples it ran both releases on; nothing where it says it of another, or what cannot be."""
+    is_sane = device.compared_release == release and device.compared_lost + device.compared_won <= device.compared
+    return Compared(compared=device.compared, lost=device.compared_lost, won=device.compared_won) if is_sane else Compared()
 
 
 def describe(current: Rollout, history: Sequence[Change]) -> dict[str, Any]:

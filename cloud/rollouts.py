@@ -16,14 +16,17 @@ from __future__ import annotations
 import secrets
 import threading
 
-from cloud import agreement, rollout, verdict
-from cloud.agreement import Pair, Rule
+import msgspec
+
+from cloud import agreement, clusters, rollout, verdict
+from cloud.agreement import Evidence, Pair, Rule
 from cloud.baselines import Baselines
+from cloud.clusters import ClusterRule
 from cloud.config import RolloutSection, Settings
 from cloud.fleet import Fleet
 from cloud.publish import Repository
 from cloud.rollout_book import RolloutBook
-from cloud.rollout_record import Plan, Rollout, audit_of, document, identity
+from cloud.rollout_record import Plan, Rollout, audit_of, compared_by, document, identity
 from cloud.rollout_states import Event
 from cloud.verdict import Quorum
 from shared import log
@@ -168,7 +171,7 @@ class Rollouts:
     def _judge(self, current: Rollout) -> None:
         voters = self._cohort(current)
         votes = {name: verdict.vote_of(device, current.release) for name, device in voters}
-        evidence = agreement.weigh([self._pair(name, device, current) for name, device in voters], self._rule())
+        evidence = self._evidence(voters, current)
         words = {name: vote.value for name, vote in votes.items()}
         if (words, evidence) != (current.votes, current.evidence):
             self._book.note(current.id, evidence, words)
@@ -178,6 +181,7 @@ class Rollouts:
             current.share,
             votes,
             evidence,
+            is_young=now - current.stage_at < self._rules.least_stage_s,
             is_over=now - current.stage_at > self._rules.deadline_s,
             quorum=self._quorum(),
             excluded=self._rules.excluded_loss,
@@ -207,6 +211,16 @@ class Rollouts:
             after=after.audited if after else 0,
             after_agreed=after.agreed if after else 0,
         )
+
+    def _evidence(self, voters: list[tuple[str, DeviceSummary]], current: Rollout) -> Evidence:
+        """Return what the cohort's audit samples say, and what those devices say that ran both releases on them."""
+        rules = self._rules
+        found = agreement.weigh([self._pair(name, device, current) for name, device in voters], self._rule())
+        asked = ClusterRule(
+            tolerated=rules.tolerated_mean_loss, excluded=rules.excluded_mean_loss, false_stop=rules.false_stop, missed=rules.missed
+        )
+        compared = [compared_by(device, current.release) for _, device in voters]
+        return msgspec.structs.replace(found, clusters=clusters.weigh(compared, asked, current.evidence.clusters))
 
     def _run(self) -> None:
         told, took = "", 0.0

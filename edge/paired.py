@@ -34,6 +34,13 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
     audited: int = 0
     agreed: int = 0
     agreed_before: int = 0
+    lost: int = 0
+    """Samples on which only the release before agreed."""
+
+    @property
+    def won(self) -> int:
+        """Samples on which only the new release agreed."""
+        return self.lost + self.agreed - self.agreed_before
 
     @classmethod
     def fresh(cls) -> Paired:
@@ -52,6 +59,7 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
             audited=self.audited + 1,
             agreed=self.agreed + agrees,
             agreed_before=self.agreed_before + agreed_before,
+            lost=self.lost + (agreed_before and not agrees),
         )
 
     def words(self) -> str:

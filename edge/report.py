@@ -11,7 +11,7 @@ from edge.config import EdgeSettings
 from edge.counters import SwapRecord
 from shared import clock
 from shared.deferral.steadiness import ALARM
-from shared.wire.messages import LiveWord, StreamCounts, Telemetry
+from shared.wire.messages import ComparedWord, LiveWord, StreamCounts, Telemetry
 
 if TYPE_CHECKING:  # it reads their counters and makes none of them
     from edge.handover import HandOver
@@ -146,6 +146,7 @@ class Reporter:
             audit_share=self._inference.audit_share,
             audits_lost=self._hand_over.dropped_audit + self._writer.failed + self._writer.refused + self._spending.audits_refused,
             live=self._live_word(),
+            compared=ComparedWord(**compared) if (compared := update.get("compared")) and compared["compared"] else None,
         )
 
     def _live(self) -> dict[str, Any]:

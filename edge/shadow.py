@@ -32,6 +32,13 @@ class _Sample(NamedTuple):
     before: Prediction
 
 
+class Compared(NamedTuple):
+    """A release and how it does, or did, beside the one before it."""
+
+    release: int
+    paired: Paired
+
+
 class Shadow:
     """Compares the release in service with the one before it; does nothing while there is none to compare with."""
 
@@ -40,6 +47,7 @@ class Shadow:
         self._release = 0
         self._before: LoadedModel | None = None
         self._paired = Paired.fresh()
+        self._last = Compared(release=0, paired=self._paired)
         self._samples: OrderedDict[int, _Sample] = OrderedDict()
         self._early: OrderedDict[int, Prediction] = OrderedDict()
         self._units: OrderedDict[str, str] = OrderedDict()
@@ -52,6 +60,8 @@ class Shadow:
     def begin(self, release: int, before: LoadedModel | None) -> None:
         """Compare a release that begins to serve with `before`; None compares with nothing."""
         with self._lock:
+            if self._paired.audited:
+                self._last = Compared(release=self._release, paired=self._paired)
             self._release, self._before, self._paired = release, before, Paired.fresh()
             for memory in (self._samples, self._early, self._units):
                 memory.clear()
@@ -64,6 +74,11 @@ class Shadow:
         """Return the comparison so far."""
         with self._lock:
             return self._paired
+
+    def compared(self) -> Compared:
+        """Return the comparison so far, or the last one where none has begun to count."""
+        with self._lock:
+            return Compared(release=self._release, paired=self._paired) if self._paired.audited else self._last
 
     def spooled(self, sequence: int, inferred: Inferred) -> None:
         """Take an audit sample whose case is in the spool; for the case writer's thread."""

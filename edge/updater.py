@@ -133,7 +133,12 @@ class Updater:
             "release": update.release if update else model.card.release if model else 0,
             "reason": self._reason,
             "committed": list(self._committed),
+            "compared": self._compared(),
         }
+
+    def _compared(self) -> dict[str, int]:
+        release, paired = self._shadow.compared()
+        return {"release": release, "compared": paired.audited, "lost": paired.lost, "won": paired.won}
 
     def boot(self) -> LoadedModel | None:
         """Bring the model on disk into service; a slot that cannot be loaded is given up for the other.

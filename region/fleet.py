@@ -89,5 +89,6 @@ def _fields(message: Telemetry | UpdateReport) -> dict[str, Any]:
     fields = msgspec.structs.asdict(message)
     if isinstance(message, Telemetry):
         fields["streams"] = [msgspec.structs.asdict(stream) for stream in message.streams]
-        fields["live"] = None if message.live is None else msgspec.structs.asdict(message.live)
+        for name, word in (("live", message.live), ("compared", message.compared)):
+            fields[name] = None if word is None else msgspec.structs.asdict(word)
     return fields

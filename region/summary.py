@@ -77,6 +77,7 @@ def _shown(devices: Mapping[str, Mapping[str, Any]]) -> dict[str, DeviceLive]:
 def _device(name: str, entry: Mapping[str, Any], releases: int, *, live: DeviceLive | None) -> DeviceSummary:
     telemetry = entry.get("telemetry") or {}
     streams = telemetry.get("streams") or []
+    compared = telemetry.get("compared") or {}
     update, omissions = (entry.get("reports") or {}).get("student") or {}, entry.get("omissions") or {}
     return DeviceSummary(
         name=name[:256],
@@ -96,6 +97,10 @@ def _device(name: str, entry: Mapping[str, Any], releases: int, *, live: DeviceL
         audits_missing=_count(omissions.get("missing")),
         audits_left_out=bool(omissions.get("left_out")),
         spool_in_memory=bool(telemetry.get("spool_in_memory")),
+        compared_release=_count(compared.get("release")),
+        compared=_count(compared.get("compared")),
+        compared_lost=_count(compared.get("lost")),
+        compared_won=_count(compared.get("won")),
         connected=bool(entry.get("connected_recently")),
         live=live,
         **{field: sum(_count(stream[field]) for stream in streams) for field in ("frames", "kept", "deferred", "audited", "dropped")},

@@ -25,8 +25,8 @@ class Schooling(msgspec.Struct, frozen=True, kw_only=True):
 class DetectorPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A data set's training. `turning` says whether up and down mean nothing; `crop_px` and `batch` are those of the small crops."""
 
-    student: Schooling = Schooling(steps=2400)
-    expert: Schooling = Schooling(steps=2400)
+    student: Schooling = Schooling(steps=6000, large_share=0.25)
+    expert: Schooling = Schooling(steps=4000, large_share=0.25)
     crop_px: int = 192
     batch: int = 16
     turning: bool = True

@@ -24,12 +24,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shared.deferral.beta import regularised
 from shared.errors import InputError
 from shared.release.card import Calibration
 
 Flags = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Scores = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-_TINY = 1e-300
 
 
 def bound(errors: int, n: int, delta: float) -> float:
@@ -66,7 +66,7 @@ def at_most(errors: int, n: int, p: float) -> float:
         return 1.0
     if p >= 1.0:
         return 0.0
-    return _incomplete_beta(n - errors, errors + 1, 1.0 - p)
+    return regularised(n - errors, errors + 1, 1.0 - p)
 
 
 def calibrate(
@@ -155,30 +155,3 @@ def _drawn_levels(values: Scores, wrong: Flags, names: np.ndarray[tuple[int, ...
 
 def _draw(unit: str, frames: int) -> int:
     return int.from_bytes(hashlib.sha256(f"terrace/1/draw/{unit}".encode()).digest()[:8], "big") % frames
-
-
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Return I_x(a, b) for x in (0, 1) by Lentz's continued fraction (Press et al., Numerical Recipes, section 6.4)."""
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
-    if x < (a + 1.0) / (a + b + 2.0):
-        return front * _beta_fraction(a, b, x) / a
-    return 1.0 - front * _beta_fraction(b, a, 1.0 - x) / b
-
-
-def _beta_fraction(a: float, b: float, x: float) -> float:
-    c, d = 1.0, 1.0 / _away_from_zero(1.0 - (a + b) * x / (a + 1.0))
-    value = d
-    for m in range(1, 100_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0))
-        for numerator in (even, odd):
-            d = 1.0 / _away_from_zero(1.0 + numerator * d)
-            c = _away_from_zero(1.0 + numerator / c)
-            value *= d * c
-        if abs(d * c - 1.0) < 1e-14:
-            break
-    return value
-
-
-def _away_from_zero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY

@@ -171,6 +171,18 @@ class LiveWord(Message, frozen=True, kw_only=True, array_like=True):
     """What the byte budget brings; None without one."""
 
 
+class ComparedWord(Message, frozen=True, kw_only=True, array_like=True):
+    """How often a device's release agrees with the expert beside the one before it, on the audit samples it ran both on.
+
+    On `lost` of `compared` samples only the one before agreed, on `won` only this one.
+    """
+
+    release: int
+    compared: int
+    lost: int
+    won: int
+
+
 class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
     """What a device says of itself every few seconds. `floor` is the lowest open sequence of its spool."""
 
@@ -192,6 +204,8 @@ class Telemetry(Message, frozen=True, kw_only=True, array_like=True):
     """Audit samples and other cases that were lost before they were spooled, since the process started."""
     live: LiveWord | None = None
     """The live risk of the release in use; None where the agent does not say it."""
+    compared: ComparedWord | None = None
+    """The newest release that was compared with the one before it; None where none was."""
 
 
 class UpdateReport(Message, frozen=True, kw_only=True, array_like=True):

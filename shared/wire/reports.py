@@ -148,6 +148,14 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Whether its new cases wait in memory only, since its disk cannot be written."""
     live: DeviceLive | None = None
     """Its live risk; None where it does not tell it."""
+    compared_release: Count = 0
+    """The newest release the device ran beside the one before it, on audit samples; 0 for none."""
+    compared: Count = 0
+    """On how many samples."""
+    compared_lost: Count = 0
+    """Of these, where only the one before agreed with the expert."""
+    compared_won: Count = 0
+    """Of these, where only the new one did."""
 
 
 class DriftState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

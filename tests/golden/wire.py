@@ -47,6 +47,7 @@ LIVE = messages.LiveWord(
     pending=2,
     budget_bytes_per_s=2000.0,
 )
+COMPARED = messages.ComparedWord(release=7, compared=300, lost=12, won=9)
 MESSAGES: tuple[msgspec.Struct, ...] = (
     PREDICTION,
     messages.Picture(codec="webp", width=96, height=96, data=b"RIFF...."),
@@ -78,8 +79,10 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         audit_share=0.0625,
         audits_lost=1,
         live=LIVE,
+        compared=COMPARED,
     ),
     LIVE,
+    COMPARED,
     messages.UpdateReport(
         at=1.5, model="student", release=8, from_release=7, state="committed", reason="", bytes_fetched=4096, by_delta=True
     ),

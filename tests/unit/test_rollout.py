@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from cloud import inspection, rollout, verdict
 from cloud.agreement import Evidence
+from cloud.clusters import Clusters, Compared
 from cloud.publish import Repository
 from cloud.release_cli import app
+from cloud.rollout_record import compared_by
 from cloud.rollout_states import ACTS, OPEN, TABLE, Event, State
 from cloud.verdict import Quorum, Vote
 from shared.errors import InputError, TrustError
@@ -40,11 +42,13 @@ def judge(
     state: State = State.CANARY,
     share: float = 0.25,
     is_over: bool = False,
+    is_young: bool = False,
     evidence: Evidence | None = None,
     **quorum: object,
 ) -> Event | None:
     votes = {f"edge-{number}.region-{number % 2}": Vote(word) for number, word in enumerate(words)}
-    found = verdict.judge(state, share, votes, evidence or SOUND, is_over=is_over, quorum=msgspec.convert(quorum, Quorum), excluded=0.15)
+    asked = msgspec.convert(quorum, Quorum)
+    found = verdict.judge(state, share, votes, evidence or SOUND, is_young=is_young, is_over=is_over, quorum=asked, excluded=0.15)
     assert found.reason
     return found.event
 
@@ -91,6 +95,30 @@ def test_all_for_it_and_a_loss_ruled_out_widens_and_ends() -> None:
     assert judge(GOOD, state=State.WIDENING, share=1.0) is Event.FINISH
     assert judge(GOOD, evidence=UNSURE) is None
     assert judge([*GOOD, "probation"]) is None
+
+
+def test_a_twentieth_of_the_fleet_is_exceeded_only_where_a_small_loss_is_ruled_out_too() -> None:
+    unsure = msgspec.structs.replace(SOUND, clusters=Clusters(devices=12, compared=900, loss=0.01, low=-0.02, high=0.04))
+    assert judge(GOOD, evidence=unsure, share=0.04) is Event.WIDEN
+    assert judge(GOOD, evidence=unsure, share=0.05) is None
+    assert judge(GOOD, evidence=unsure, share=0.05, is_over=True) is Event.ASK
+    assert judge(GOOD, evidence=unsure, share=0.05, is_over=True, ask_when_small=False) is Event.WIDEN
+    sound = msgspec.structs.replace(SOUND, clusters=Clusters(devices=500, compared=9000, low=-0.01, high=0.01, sound=True))
+    assert judge(GOOD, evidence=sound, share=0.05) is Event.WIDEN
+    assert judge(GOOD, evidence=sound, share=0.05, is_young=True) is None
+
+
+@pytest.mark.parametrize("state", OPEN)
+def test_a_small_loss_across_the_devices_halts_also_a_young_stage(state: State) -> None:
+    worse = msgspec.structs.replace(SOUND, clusters=Clusters(devices=500, compared=9000, loss=0.03, low=0.02, high=0.04, worse=True))
+    assert judge(GOOD, evidence=worse, share=0.05, state=state, is_young=True) is Event.HALT
+
+
+def test_what_a_device_says_it_compared_counts_for_that_release_and_only_where_it_adds_up() -> None:
+    said = DeviceSummary(name="edge-1", seen_at=1.0, compared_release=7, compared=40, compared_lost=5, compared_won=3)
+    assert compared_by(said, 7) == Compared(compared=40, lost=5, won=3)
+    assert compared_by(said, 6) == Compared()
+    assert compared_by(msgspec.structs.replace(said, compared_won=36), 7) == Compared()
 
 
 def test_silence_waits_and_then_counts_against() -> None:

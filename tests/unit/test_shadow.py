@@ -107,6 +107,23 @@ def test_nothing_is_compared_before_begin_and_after_end(shadow: Shadow) -> None:
         assert counts(one) == (0, 0, 0)
 
 
+def test_what_was_compared_is_told_also_when_the_comparison_is_over(shadow: Shadow, tmp_path: Path) -> None:
+    assert shadow.compared().paired.audited == 0
+    for number in range(4):
+        shadow.spooled(number, inferred(number, colour(250, 0), RED if number else GREEN))
+        shadow.answer(answer(number, RED))
+    told = shadow.compared()
+    assert (told.release, told.paired.audited, told.paired.lost, told.paired.won) == (2, 4, 1, 0)
+    shadow.end()
+    assert shadow.compared() == told
+    shadow.begin(3, load(write_release(tmp_path / "again", weights=WEIGHTS)))
+    assert shadow.compared() == told  # until the next one counts
+    shadow.spooled(9, inferred(9, colour(250, 0), RED, release=3))
+    shadow.answer(answer(9, GREEN))
+    told = shadow.compared()
+    assert (told.release, told.paired.audited, told.paired.lost, told.paired.won) == (3, 1, 0, 0)
+
+
 def test_a_model_before_that_fails_is_compared_with_no_longer(shadow: Shadow, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: OnnxEngine, batch: object) -> object:
         raise EngineError("the accelerator is gone.")

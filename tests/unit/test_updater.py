@@ -18,6 +18,8 @@ from shared.vision.preprocess import prepare
 from tests.unit import releases
 from tests.unit.updater_parts import FIRST, FRAMES, SECOND, THIRD, WATCHED, World, calibrated
 
+NOTHING = {"release": 0, "compared": 0, "lost": 0, "won": 0}
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
@@ -34,7 +36,7 @@ def running(world: World) -> World:
 
 def test_the_first_release_is_committed_after_its_self_test(running: World) -> None:
     assert (running.running(), running.on_disk(), running.last()) == (1, 1, (1, "committed"))
-    assert running.updater.status() == {"state": "committed", "release": 1, "reason": "", "committed": [1]}
+    assert running.updater.status() == {"state": "committed", "release": 1, "reason": "", "committed": [1], "compared": NOTHING}
 
 
 def test_an_update_by_delta_walks_to_committed(running: World) -> None:

@@ -1,0 +1,1 @@
+"""Simulated fleets that take a release in stages, judged by the cloud's own rules."""
