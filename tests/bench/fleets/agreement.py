@@ -1,4 +1,4 @@
-"""How often a rollout's sequential test is wrong, and how many audit samples it takes: `python -m tests.bench.fleets.agreement` (two minutes).
+"""How often the test on large losses is wrong, and how many samples it takes: `python -m tests.bench.fleets.agreement` (two minutes).
 
 Simulated devices whose old release agrees with the expert on 93 % of frames; the new one loses so many points. The test is looked at
 after every fourth sample until it decides, at most 400 samples of the new release.
