@@ -110,8 +110,10 @@ def audit_of(device: DeviceSummary, release: int) -> ReleaseAudit | None:
 
 def compared_by(device: DeviceSummary, release: int) -> Compared:
     """Return what a device says of the samples it ran both releases on; nothing where it says it of another, or what cannot be."""
-    is_sane = device.compared_release == release and device.compared_lost + device.compared_won <= device.compared
-    return Compared(compared=device.compared, lost=device.compared_lost, won=device.compared_won) if is_sane else Compared()
+    said = device.compared
+    if said is None or said.release != release or said.lost + said.won > said.samples:
+        return Compared()
+    return Compared(compared=said.samples, lost=said.lost, won=said.won)
 
 
 def describe(current: Rollout, history: Sequence[Change]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from shared.wire.reports import (
     QuarantinedDevice,
     RegionLive,
     ReleaseAudit,
+    ReleasePair,
 )
 
 MOST = 2**53
@@ -77,7 +78,6 @@ def _shown(devices: Mapping[str, Mapping[str, Any]]) -> dict[str, DeviceLive]:
 def _device(name: str, entry: Mapping[str, Any], releases: int, *, live: DeviceLive | None) -> DeviceSummary:
     telemetry = entry.get("telemetry") or {}
     streams = telemetry.get("streams") or []
-    compared = telemetry.get("compared") or {}
     update, omissions = (entry.get("reports") or {}).get("student") or {}, entry.get("omissions") or {}
     return DeviceSummary(
         name=name[:256],
@@ -97,14 +97,18 @@ def _device(name: str, entry: Mapping[str, Any], releases: int, *, live: DeviceL
         audits_missing=_count(omissions.get("missing")),
         audits_left_out=bool(omissions.get("left_out")),
         spool_in_memory=bool(telemetry.get("spool_in_memory")),
-        compared_release=_count(compared.get("release")),
-        compared=_count(compared.get("compared")),
-        compared_lost=_count(compared.get("lost")),
-        compared_won=_count(compared.get("won")),
+        compared=_compared(telemetry.get("compared")),
         connected=bool(entry.get("connected_recently")),
         live=live,
         **{field: sum(_count(stream[field]) for stream in streams) for field in ("frames", "kept", "deferred", "audited", "dropped")},
     )
+
+
+def _compared(said: Mapping[str, Any] | None) -> ReleasePair | None:
+    if not said:
+        return None
+    release, samples, lost, won = (_count(said.get(key)) for key in ("release", "compared", "lost", "won"))
+    return ReleasePair(release=release, samples=samples, lost=lost, won=won)
 
 
 def _count(said: Any) -> int:

@@ -109,6 +109,17 @@ class RegionLive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     held_back: Count = 0
 
 
+class ReleasePair(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What a device counted on audit samples it ran a release and the one before on, and on which only either agreed with the expert."""
+
+    release: Count
+    samples: Count
+    lost: Count
+    """Only the one before agreed."""
+    won: Count
+    """Only this one did."""
+
+
 class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One device as its region sees it. Times in Unix seconds, counts since the device's process started."""
 
@@ -148,14 +159,8 @@ class DeviceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Whether its new cases wait in memory only, since its disk cannot be written."""
     live: DeviceLive | None = None
     """Its live risk; None where it does not tell it."""
-    compared_release: Count = 0
-    """The newest release the device ran beside the one before it, on audit samples; 0 for none."""
-    compared: Count = 0
-    """On how many samples."""
-    compared_lost: Count = 0
-    """Of these, where only the one before agreed with the expert."""
-    compared_won: Count = 0
-    """Of these, where only the new one did."""
+    compared: ReleasePair | None = None
+    """How the newest release that it compared does beside the one before; None where it compared none."""
 
 
 class DriftState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

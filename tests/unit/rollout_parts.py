@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cloud.rollouts import Rollouts
 from cloud.tables import open_registry
 from shared.audit import AuditLog
 from shared.release.desired import DesiredModel, wanted
-from shared.wire.reports import DeviceSummary, FleetReport, ReleaseAudit
+from shared.wire.reports import DeviceSummary, FleetReport, ReleaseAudit, ReleasePair
 from tests.unit import releases
 
 NOW = 1_800_000_000.0
@@ -25,10 +26,14 @@ DEVICES = [f"edge-{number}.region-{region}" for region in (1, 2) for number in (
 
 
 class World:
-    """The cloud's files, and four devices that do what the desired state says and report it."""
+    """The cloud's files, and devices that do what the desired state says and report it.
 
-    def __init__(self, root: Path, **rules: Any) -> None:
-        self.root, self.now = root, NOW
+    `share` is how often a release agrees with the expert, `lost` on which share of the samples only the release before it
+    agrees (no entry: they are not compared).
+    """
+
+    def __init__(self, root: Path, *, devices: Sequence[str] = DEVICES, **rules: Any) -> None:
+        self.root, self.now, self.devices = root, NOW, list(devices)
         config = root / "cloud.toml"
         lines = "".join(f"{key} = {str(value).lower()}\n" for key, value in {**SMALL, **rules}.items())
         text = '[identity]\nfolder = "id"\n[repository]\nkeys = "keys"\n[regions]\nport = 1\n[people]\nport = 2\n[rollout]\n'
@@ -40,7 +45,8 @@ class World:
         self.audit = AuditLog(self.settings.audit_path)
         self.rollouts = self.runner()
         self.share = dict.fromkeys((1, 2, 3), 0.93)
-        self.counts: dict[tuple[str, int], list[int]] = {(device, 1): [200, 186] for device in DEVICES}
+        self.counts: dict[tuple[str, int], list[int]] = {(device, 1): [200, 186] for device in self.devices}
+        self.lost: dict[int, float] = {}
         self.ran: dict[int, set[str]] = {}
         self.falls_back: set[int] = set()
         self.silent: set[str] = set()
@@ -70,7 +76,7 @@ class World:
         self.now += seconds
         model = self.desired()
         for region in ("region-1", "region-2"):
-            here = [device for device in DEVICES if device.endswith(region) and device not in self.silent]
+            here = [device for device in self.devices if device.endswith(region) and device not in self.silent]
             report = FleetReport(
                 at=self.now, cases_stored=0, cases_answered=0, cases_train=0, cases_evaluation=0,
                 devices=tuple(self._summary(device, model, audits) for device in here),
@@ -89,9 +95,11 @@ class World:
         count = self.counts.setdefault((device, release), [0, 0])
         count[0] += audits
         count[1] = round(count[0] * self.share[release])
+        pair = ReleasePair(release=release, samples=count[0], lost=round(count[0] * self.lost.get(release, 0.0)), won=0)
         return DeviceSummary(
             name=device, seen_at=self.now, release=release, update_release=update, update_word=word,
             committed=(release,) if word == "committed" else (),
+            compared=pair if release in self.lost else None,
             audits=tuple(
                 ReleaseAudit(release=number, audited=n, agreed=k, kept=0, kept_wrong=0)
                 for (name, number), (n, k) in self.counts.items()

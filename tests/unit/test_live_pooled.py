@@ -135,6 +135,7 @@ def test_the_largest_region_s_report_still_fits() -> None:
     audits = [{"release": 12, "audited": 123456, "agreed": 123456, "kept": 123456, "kept_wrong": 12345}] * 2
     said = {
         "release": 12, "update_state": "committed", "latency_ms_p50": 12.345678912345,
+        "compared": {"release": 12, "compared": 12345, "lost": 1234, "won": 1234},
         "streams": [{"frames": 1234567890, "kept": 1234567890, "deferred": 123456789, "audited": 12345678, "dropped": 1234567}],
     }  # fmt: skip
     entry = {

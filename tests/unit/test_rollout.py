@@ -19,7 +19,7 @@ from cloud.rollout_states import ACTS, OPEN, TABLE, Event, State
 from cloud.verdict import Quorum, Vote
 from shared.errors import InputError, TrustError
 from shared.release.desired import Desired, DesiredModel, wanted
-from shared.wire.reports import DeviceSummary
+from shared.wire.reports import DeviceSummary, ReleasePair
 from tests.unit import releases
 
 FIRST, SECOND = releases.model(1), releases.model(1, moved=0.01)
@@ -115,10 +115,10 @@ def test_a_small_loss_across_the_devices_halts_also_a_young_stage(state: State) 
 
 
 def test_what_a_device_says_it_compared_counts_for_that_release_and_only_where_it_adds_up() -> None:
-    said = DeviceSummary(name="edge-1", seen_at=1.0, compared_release=7, compared=40, compared_lost=5, compared_won=3)
+    said = DeviceSummary(name="edge-1", seen_at=1.0, compared=ReleasePair(release=7, samples=40, lost=5, won=3))
     assert compared_by(said, 7) == Compared(compared=40, lost=5, won=3)
     assert compared_by(said, 6) == Compared()
-    assert compared_by(msgspec.structs.replace(said, compared_won=36), 7) == Compared()
+    assert compared_by(msgspec.structs.replace(said, compared=ReleasePair(release=7, samples=40, lost=5, won=36)), 7) == Compared()
 
 
 def test_silence_waits_and_then_counts_against() -> None:

@@ -81,6 +81,19 @@ def test_a_worse_release_is_halted_while_only_a_canary_had_it(make: Callable[...
         world.rollouts.act(halted.id, Event.PROMOTE, who="anna")
 
 
+def test_a_loss_too_small_for_one_device_is_found_across_many(make: Callable[..., World]) -> None:
+    fleet = [f"edge-{number}.region-{1 + number % 2}" for number in range(40)]
+    world = make(devices=fleet, minimum_devices=10, minimum_regions=2, canary_share=0.25, deadline_s=600.0)
+    world.lost = {2: 0.04}
+    world.rollouts.begin(2, who="anna")
+    halted = world.until(State.HALTED)
+    assert len(world.ran[2]) == 10
+    assert "10 devices that run both find it to agree 4.0 points less often" in halted.reason
+    world.lost = {3: 0.0}
+    world.rollouts.begin(3, who="anna")
+    assert world.until(State.DONE).evidence.clusters.sound
+
+
 def test_a_device_that_falls_back_or_says_nothing_halts(make: Callable[..., World]) -> None:
     world = make()
     world.falls_back = {2}
