@@ -60,4 +60,4 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _share(live: Mapping[str, Any], key: str) -> float:
-    return round(live.get(key, 0) / live["audited"], 6)
+    return round(float(live.get(key, 0)) / float(live["audited"]), 6)
