@@ -151,8 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer a POST request."""
-        self._answer(self._post)
-        self._host.after_answer()
+        try:
+            self._answer(self._post)
+        finally:  # also when the browser did not wait for the answer
+            self._host.after_answer()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no request that is known here."""
@@ -206,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not is_own_page(headers):
             return _refusal(403, "another page has no business here")
         length = headers.get("content-length", "")
-        if not length.isascii() or not length.isdigit() or int(length) > LARGEST_BODY_BYTES:
+        if not length.isascii() or not length.isdigit() or len(length) > 9 or int(length) > LARGEST_BODY_BYTES:
             return _refusal(413, "that is more than is taken")
         content = self.rfile.read(int(length))
         if self.path == "/v1/enter":

@@ -125,7 +125,8 @@ class Preview:
             if visit is None:
                 return None
             token = visit.enter(code, now)
-            self._audit.append("a browser on this machine", "preview.enter" if token else "preview.refuse", "preview")
+            if token or visit.refuse():
+                self._audit.append("a browser on this machine", "preview.enter" if token else "preview.refuse", "preview")
             return {"token": token, "seconds": round(visit.until - now), "streams": list(self._streams)} if token else None
 
     def may_look(self, token: str) -> bool:

@@ -3,7 +3,7 @@
 Rules, in order:
 1. It is over at `until` (`LASTS_S` after it was opened), whatever happened meanwhile.
 2. The code lets one browser in, once; that browser then shows a token with every request.
-3. After `MOST_WRONG` wrong codes it is over: 8 characters of 31 cannot be guessed in that many.
+3. After `MOST_WRONG` wrong codes it is over: 8 characters of 31 cannot be guessed in that many. No more refusals than that are noted.
 
 Example:
     >>> visit = Visit(code="ABCDEFGH", token="t", until=900.0)
@@ -36,7 +36,7 @@ class Visit:
         self._code = code
         self._token = token
         self.until = until
-        self.wrong = 0
+        self.wrong = self.refused = 0
         self.has_entered = False
 
     def is_over(self, now: float) -> bool:
@@ -52,6 +52,11 @@ class Visit:
             return ""
         self.has_entered = True
         return self._token
+
+    def refuse(self) -> bool:
+        """Count a refusal; returns whether it belongs in the audit log: as many as may be tried do, not what a program repeats for ever."""
+        self.refused += 1
+        return self.refused <= MOST_WRONG
 
     def shows(self, token: str, now: float) -> bool:
         """Whether this is the token of a browser that was let in."""

@@ -6,6 +6,8 @@ import http.client
 import io
 import json
 import os
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,6 +216,24 @@ def test_a_code_works_once_and_five_wrong_ones_close_it(site: Site) -> None:
         site.enter(site.opened["code"])
     until(lambda: site.actions().count("preview.close") == 2)
     assert site.actions().count("preview.refuse") == MOST_WRONG + 1
+
+
+def test_whoever_guesses_on_after_the_entry_fills_no_log(site: Site) -> None:
+    assert site.enter(site.open()["code"]).status == 200
+    assert {site.enter("WRONG-ONE").status for _ in range(3 * MOST_WRONG)} == {403}
+    assert site.preview.status()["open"]
+    assert site.actions().count("preview.refuse") == MOST_WRONG
+    assert site.request("POST", "/v1/enter", content_length="9" * 5000).status == 413
+
+
+def test_a_browser_that_does_not_wait_for_the_answer_closes_it_all_the_same(site: Site) -> None:
+    token = site.token()
+    with socket.create_connection(("127.0.0.1", site.opened["port"])) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+        connection.sendall(
+            f"POST /v1/close HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        )
+    until(lambda: not site.preview.status()["open"])
 
 
 def test_opening_anew_ends_the_one_before_and_time_ends_all(tmp_path: Path) -> None:
