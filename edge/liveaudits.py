@@ -16,6 +16,8 @@ from shared.vision.tasks.task import agrees
 from shared.wire.messages import Answer, Prediction
 
 MOST_STREAMS = 1024
+MOST_EARLY = 64
+"""Answers that are kept for a sample still on its way here; each may hold a map of a megabyte."""
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -100,7 +102,7 @@ class LiveAudits:
                 self._count(sample, answer.prediction)
             elif self._drawn:
                 self._early[answer.sequence] = answer.prediction  # of a sample still on its way here, or of no sample
-                _bound(self._early)
+                _bound(self._early, MOST_EARLY)
 
     def state(self, now: float) -> LiveState:
         """Return what is known at a monotonic time."""

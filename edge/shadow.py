@@ -21,7 +21,7 @@ from shared.vision.tasks.task import agrees, task_of
 from shared.wire.messages import Answer, Prediction
 
 SHADOW_FAILED = "shadow_failed"
-MOST_WAITING = 4096
+MOST_WAITING, MOST_EARLY = 4096, 64
 MOST_STREAMS = 1024
 
 
@@ -106,7 +106,7 @@ class Shadow:
                 self._count(sample, answer.prediction)
             else:
                 self._early[answer.sequence] = answer.prediction  # of a sample still on its way here, or of no sample
-                _bound(self._early, MOST_WAITING)
+                _bound(self._early, MOST_EARLY)
 
     def _count(self, sample: _Sample, expert: Prediction) -> None:
         self._paired = self._paired.add(agrees=agrees(sample.now, expert), agreed_before=agrees(sample.before, expert))

@@ -2,7 +2,7 @@
 
 Rules, in order:
 1. A frame waits from the moment it was deferred, whether or not its case is in the spool yet; `bind` tells its sequence later.
-2. An answer that comes before its `bind` is kept (at most 1,024 of them); one that nobody waits for (an audit sample's, or one past the
+2. An answer that comes before its `bind` is kept (at most 64 of them); one that nobody waits for (an audit sample's, or one past the
    deadline) is counted.
 3. A frame leaves exactly once: answered or expired.
 """
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Word = TypeVar("Word")
 Key = tuple[str, int]
-EARLY_LIMIT = 1024
+EARLY_LIMIT = 64
 
 
 class Waiting(Generic[Item, Word]):

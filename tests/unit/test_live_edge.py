@@ -9,13 +9,16 @@ import pytest
 from edge import livewords
 from edge.config import BudgetSettings
 from edge.inference import Inference
+from edge.liveaudits import MOST_EARLY, LiveAudits
 from edge.model import LoadedModel
 from shared import clock
+from shared.deferral.policy import Action
 from shared.wire.messages import Answer, Prediction
 from tests.waiting import until
 
 from .edge_parts import frame, load, write_release
 from .pipeline_parts import SURE_GREEN, SURE_RED, UNSURE, Device
+from .test_pipeline_parts import _inferred
 
 NOTHING = BudgetSettings(bytes_per_s=0.0)
 
@@ -55,6 +58,18 @@ def test_an_answer_that_comes_before_the_case_writer_tells_its_sequence_counts(t
         device.audits.answer(_answer(7, 1))
         assert device.audits.state(0.0).audited == 0
         assert device.audits.state(clock.monotonic() + 700.0).missing == 1, "a sample that never became a case is missing"
+
+
+def test_answers_nobody_waits_for_are_not_hoarded(tmp_path: Path) -> None:
+    audits, inferred = LiveAudits(), _inferred(5, 0.0, Action.AUDIT)
+    audits.adopt(inferred.release, threshold=None, epsilon=None)
+    audits.drawn(inferred, 0.0)
+    for sequence in range(MOST_EARLY + 2):
+        audits.answer(_answer(sequence, 0))
+    audits.spooled(0, inferred)
+    assert (audits.state(1.0).audited, audits.state(1.0).pending) == (0, 1)  # its answer gave way; it is missing later, and said to be
+    audits.answer(_answer(0, 0))
+    assert audits.state(1.0).audited == 1
 
 
 def test_the_threshold_follows_and_a_new_release_begins_with_its_own(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from edge.auditshare import LEASE_S, AuditShare
 from edge.events import Inferred
 from edge.paired import ALPHA, Paired
-from edge.shadow import MOST_WAITING, Shadow
+from edge.shadow import MOST_EARLY, Shadow
 from shared.deferral.policy import Action, Decision
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError
@@ -137,11 +137,11 @@ def test_a_model_before_that_fails_is_compared_with_no_longer(shadow: Shadow, mo
 
 
 def test_what_waits_is_bounded(shadow: Shadow) -> None:
-    for sequence in range(MOST_WAITING + 10):
+    for sequence in range(MOST_EARLY + 10):
         shadow.answer(answer(sequence, RED))
     shadow.spooled(3, inferred(1, colour(250, 0), RED))
     assert counts(shadow) == (0, 0, 0)
-    shadow.spooled(MOST_WAITING + 5, inferred(2, colour(250, 0), RED))
+    shadow.spooled(MOST_EARLY + 5, inferred(2, colour(250, 0), RED))
     assert counts(shadow) == (1, 1, 1)
 
 
