@@ -5,6 +5,8 @@ Rules, in order:
    numbers but repeats none: (stream, number) names one frame for as long as the state folder lives.
 2. A damaged file is set aside, named in the log, and numbering goes on from the clock (milliseconds since 1970), far above what
    was given out before.
+3. A disk that cannot be written any more stops no stream: numbering goes on from the clock in the same way, and on disk again as soon
+   as that can be written. Only a process that has never been able to write gives out none.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from shared import clock, log
 from shared.errors import StorageError
 
 BLOCK = 4096
-SET_ASIDE = "frame_numbers_set_aside"
+SET_ASIDE, NOT_KEPT = "frame_numbers_set_aside", "frame_numbers_not_kept"
 
 
 class FrameNumbers:
@@ -31,21 +33,34 @@ class FrameNumbers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next: dict[str, int] | None = None
+        self._from_clock: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def reserve(self, stream: str, count: int = BLOCK) -> int:
         """Reserve `count` numbers and return the first.
 
         Raises:
-            StorageError: the reservation cannot be written; nothing is reserved.
+            StorageError: not even the first reservation of this process can be written; nothing is reserved.
         """
         with self._lock:
             known = dict(self._next if self._next is not None else self._read())
-            first = known.get(stream, known.get("", 0))
+            first = max(known.get(stream, known.get("", 0)), self._from_clock.get(stream, 0))
             known[stream] = first + count
-            self._write(known)
+            try:
+                self._write(known)
+            except StorageError as error:
+                if self._next is None:
+                    raise
+                return self._without_disk(stream, count, error)
             self._next = known
             return first
+
+    def _without_disk(self, stream: str, count: int, error: StorageError) -> int:
+        if not self._from_clock:
+            log.get("numbers").error(NOT_KEPT, file=str(self._path), reason=error.message)
+        first = max(int(clock.wall() * 1000), self._from_clock.get(stream, 0))
+        self._from_clock[stream] = first + count
+        return first
 
     def _read(self) -> dict[str, int]:
         try:

@@ -1,10 +1,13 @@
-"""All streams of a device as one part: they end together, so that dead cameras do not add up their time-outs."""
+"""All streams of a device as one part: they end together within `STOP_S`, however many cameras hang."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from edge.sources.stream import StreamThread
+from shared import clock
+
+STOP_S = 5.0
 
 
 class StreamGroup:
@@ -23,8 +26,9 @@ class StreamGroup:
             stream.start()
 
     def stop(self) -> None:
-        """Tell all of them to end, then wait for each."""
+        """Tell all of them to end, then wait for all."""
         for stream in self._streams:
             stream.signal()
+        deadline = clock.monotonic() + STOP_S
         for stream in self._streams:
-            stream.stop()
+            stream.stop(max(0.0, deadline - clock.monotonic()))

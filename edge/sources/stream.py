@@ -79,7 +79,7 @@ class StreamThread:
         self._gate = gate
         self._size = size
         self._allow = allow
-        self._number = self._block_end = 0
+        self._number = self._block_end = self._length = 0
         self._watch = Watch(self.state)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stream-{name}", daemon=True)
@@ -88,10 +88,10 @@ class StreamThread:
         """Begin to read."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread."""
+    def stop(self, within_s: float = 5.0) -> None:
+        """End the thread; one that hangs in its source is left behind after `within_s`."""
         self.signal()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=within_s)
 
     def signal(self) -> None:
         """Have the thread end soon, without waiting for it."""
@@ -124,7 +124,7 @@ class StreamThread:
         """Open the source and read it until its end, until it fails or until stopped."""
         try:
             self._watch.dialled(clock.monotonic())
-            length = self._source.open()
+            length = self._length = self._source.open()
             if not self._block_end:
                 self._take_block()
             if length == LIVE:
@@ -209,10 +209,16 @@ class StreamThread:
         self._advance(missing)
 
     def _advance(self, count: int) -> int:
-        """Move on by `count` numbers and return where that is; a new block is taken before the old one ends."""
+        """Move on by `count` numbers and return where that is; a new block is taken before the old one ends.
+
+        A block far above the old one (the disk could not be written) begins at the same place in the source.
+        """
         self._number += count
         while self._number >= self._block_end:
-            self._block_end = self._numbers.reserve(self.name) + BLOCK
+            first = self._numbers.reserve(self.name)
+            if first > self._number:
+                self._number = first + ((self._number - first) % self._length if self._length else 0)
+            self._block_end = first + BLOCK
         return self._number
 
     def _take_block(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 
 from edge.newest import NewestFrames
 from edge.numbers import BLOCK, FrameNumbers
+from edge.sources import group
+from edge.sources import stream as stream_module
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
 from edge.sources.stream import StreamThread, Wishes
@@ -201,6 +204,47 @@ def test_numbers_that_cannot_be_written_are_not_given_out(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         FrameNumbers(tmp_path / "file" / "n.json").reserve("a")
+
+
+def test_a_disk_that_fills_up_stops_no_stream_and_no_number_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "BLOCK", 4)
+    source = ListSource([colour(value, 0) for value in (10, 20, 30)])
+    stream = _Stream(source, tmp_path, loop=True)
+    stream.thread.start()
+    until(lambda: len(stream.frames) > 6)
+    (tmp_path / "numbers.new").mkdir()  # nothing can be written aside any more
+    seen = len(stream.frames)
+    until(lambda: len(stream.frames) > seen + 12)
+    (tmp_path / "numbers.new").rmdir()
+    seen = len(stream.frames)
+    until(lambda: len(stream.frames) > seen + 6)
+    stream.thread.stop()
+    numbers = [one.number for one in stream.frames]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] > 1_600_000_000_000
+    assert {(one.number % 3, int(one.pixels[0, 0, 0])) for one in stream.frames} == {(0, 10), (1, 20), (2, 30)}
+    assert (stream.thread.state.failures, stream.thread.state.corrupt) == (0, 0)
+    assert FrameNumbers(tmp_path / "numbers.json").reserve("a") > numbers[-1]
+
+
+def test_streams_that_hang_end_together_within_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hung(ListSource):
+        def open(self) -> int:
+            release.wait(30)
+            return super().open()
+
+    release = threading.Event()
+    monkeypatch.setattr(group, "STOP_S", 0.3)
+    folders = [tmp_path / str(number) for number in range(10)]
+    streams = [_Stream(Hung([colour(1, 0)]), folder).thread for folder in folders]
+    whole = group.StreamGroup(streams)
+    whole.start()
+    began = time.monotonic()
+    whole.stop()
+    taken = time.monotonic() - began
+    release.set()
+    assert taken < 2.5
+    whole.stop()
 
 
 def test_a_source_that_fails_says_so_and_comes_back(tmp_path: Path) -> None:
