@@ -28,7 +28,7 @@ from shared.errors import StorageError
 
 LOST, WRITING = "events_lost", "events_written_again"
 LONGEST_QUEUE = 20_000
-REST_S = 0.01
+REST_S = 0.02
 
 
 class Takes(Protocol):

@@ -52,7 +52,7 @@ class OnnxEngine:
         self._precision = precision
         self._entries = {"session.intra_op.allow_spinning": "0", **(session or {})}
         self._session: Any = None
-        self._input = ""
+        self._input, self._outputs = "", [""]
         self._shape: list[int | str | None] = []
 
     @property
@@ -81,7 +81,8 @@ class OnnxEngine:
         inputs = session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or len(session.get_outputs()) != 1:
             raise EngineError(f"{Path(self._path).name} does not have one NCHW input and one output.")
-        self._input, self._shape, self._session = inputs[0].name, inputs[0].shape, session
+        self._input, self._shape, self._outputs = inputs[0].name, inputs[0].shape, [session.get_outputs()[0].name]
+        self._session = session
         return self
 
     def run(self, batch: Batch) -> Batch:
@@ -91,7 +92,7 @@ class OnnxEngine:
         if not self._fits(batch):
             raise EngineError(f"the model takes {self._shape}, not a batch of {list(batch.shape)} {batch.dtype}.")
         try:
-            logits: Batch = self._session.run(None, {self._input: batch})[0]
+            logits: Batch = self._session.run(self._outputs, {self._input: batch})[0]
         except Exception as error:  # the runtime raises its own family of pybind classes
             raise EngineError(f"ONNX Runtime failed on a batch of {list(batch.shape)}: {_line(error)}") from error
         if logits.ndim < 2 or len(logits) != len(batch):

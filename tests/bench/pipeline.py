@@ -3,18 +3,18 @@
 Paired: raw loops and the layered pipeline take turns on the same frames of the given videos, in one thread, batches of one. The raw loops
 are what one would write: PyAV's own conversion, the same with a kept converter (the least PyAV can cost), OpenCV where it is installed.
 Streams: threads, newest-frame places, micro-batches and events as on a device, on files at 10 frames a second and on RTSP over loopback
-(the cameras are another process). Cases are not sent: their pictures cost extra.
-Overload: twice as many streams as this machine carries; the age of a frame when it is answered, in periods of its stream.
+(the cameras are another process). Carried: the most streams of which 99 % of the frames are read and answered. Overload: twice as many;
+the age of a frame when it is answered, in periods of its stream. Steady: half as many, and what memory grows by.
+Costs: the parts of a frame's cost and, computed from them, what 100 cameras need on each hardware profile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,41 +22,35 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
+import onnxruntime
 from av.video.reformatter import VideoReformatter
 
 from cloud.foundry.quantise import quantise
-from edge.config import PolicySettings
-from edge.handover import HandOver
-from edge.inference import Inference, Neighbours
-from edge.model import LoadedModel, ModelSlot, open_model
-from edge.motion import MotionGate
-from edge.newest import NewestFrames
-from edge.numbers import FrameNumbers
-from edge.outputs import EventFile
-from edge.pipeline import Pipeline
-from edge.settling import Settler
-from edge.sources.address import address
-from edge.sources.base import Source
+from edge.inference import Inference
+from edge.model import LoadedModel, open_model
 from edge.sources.decoded import SCALING
-from edge.sources.live import LiveSource, rtsp
-from edge.sources.stream import StreamThread, Wishes
-from edge.sources.turns import Turns
 from edge.sources.video import VideoSource
 from shared import clock
+from shared.engines.base import Batch
 from shared.engines.onnx import OnnxEngine
 from shared.errors import InputError
+from shared.hwprofile import shelf
 from shared.release.card import InputSpec, decode_card
 from shared.vision.frames import Frame
+from shared.vision.preprocess import prepare
 from tests.bench import edge_overhead
 from tests.bench.result import Result, conditions
-from tests.waiting import until
+from tests.bench.streams import site
+from tests.bench.streams.costs import FrameCost, row
+from tests.bench.streams.site import FPS, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 STUDENT = ROOT / "models" / "line" / "student"
 VIDEOS = ("bottle-detection.mp4", "one-by-one-person-detection.mp4")
-CHUNK, FPS, GATE_SHARE = 20, 10.0, 0.01
+CHUNK, MOST = 20, 160
 Loop = Iterator[int]
+Row = dict[str, float | str]
 
 
 def run(*, full: bool) -> Result:
@@ -66,35 +60,64 @@ def run(*, full: bool) -> Result:
         raise InputError("the videos are not there.", "Set TERRACE_DATA to the folder of the real data.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = _student(folder)
-        rows = [_paired(path, model, folder, chunks=50 if full else 15) for path in videos]
-        span_s = 20.0 if full else 8.0
-        small = videos[0]
-        plain = _streams(model, folder / "plain", lambda turns: VideoSource(small, turns=turns), count=8, span_s=span_s)
-        gated = _streams(model, folder / "gated", lambda turns: VideoSource(small, turns=turns), count=8, span_s=span_s, gated=True)
-        wire = _rtsp(model, folder / "rtsp", small, count=4, span_s=span_s)
-        carried = plain["streams_per_core"] * len(os.sched_getaffinity(0))
-        over = _streams(
-            model, folder / "over", lambda turns: VideoSource(small, turns=turns), count=min(240, int(2 * carried)), span_s=span_s
-        )
-        speedup = _int8_speedup(folder)
+        model, span_s = _student(folder), 20.0 if full else 8.0
+        pairs = [_paired(path, model, folder, chunks=50 if full else 15) for path in videos]
+        cost = _cost(videos[0], model, folder, chunks=30 if full else 10)
+        spans, figures = _spans(model, folder, videos[0], span_s=span_s, steady_s=180.0 if full else 20.0)
+        figures["int8_speedup"], figures["io_binding_ratio"] = _int8_speedup(folder), _io_binding(model)
+    profiles = shelf.every()
+    mine = shelf.find("auto").name
+    table = [row(one, cost, fps=FPS, is_this_machine=one.name == mine) for one in profiles if one.kind == "edge"]
+    return Result(
+        name="pipeline",
+        figures={**_overheads(pairs), **figures},
+        rows=[*pairs, msgspec.structs.asdict(cost), *spans, *table],
+        conditions=conditions(videos="640x360, 768x432", network="96x96 INT8"),
+    )
+
+
+def _overheads(pairs: Sequence[Row]) -> dict[str, float]:
+    names = {
+        "overhead_share": "overhead_share",
+        "overhead_share_kept_converter": "overhead_kept",
+        "cpu_ratio_vs_opencv_loop": "ratio_opencv",
+    }
+    return {name: statistics.mean(float(one[key]) for one in pairs) for name, key in names.items() if key in pairs[0]}
+
+
+def _spans(model: LoadedModel, folder: Path, video: Path, *, span_s: float, steady_s: float) -> tuple[list[Row], dict[str, float]]:
+    """Run the spans with streams; returns what each was and the figures drawn from them."""
+    cameras = site.files(video)
+    plain = site.run(model, folder / "plain", cameras, count=8, span_s=span_s)
+    gated = site.run(model, folder / "gated", cameras, count=8, span_s=span_s, gated=True)
+    wire = site.over_rtsp(model, folder / "rtsp", video, count=4, span_s=span_s)
+    (folder / "carried").mkdir()
+    guess = plain["streams_per_core"] * len(os.sched_getaffinity(0))
+    count, tries = site.carried(model, folder / "carried", cameras, guess=min(MOST, 0.95 * guess), span_s=span_s)
+    over = site.run(model, folder / "over", cameras, count=min(2 * MOST, 2 * count), span_s=span_s)
+    steady = site.run(model, folder / "steady", cameras, count=max(1, count // 2), span_s=steady_s)
+    named = [
+        ("files", plain),
+        ("gated", gated),
+        ("rtsp", wire),
+        *[("carried?", one) for one in tries],
+        ("overload", over),
+        ("steady", steady),
+    ]
     figures = {
-        "overhead_share": statistics.mean(float(row["overhead_share"]) for row in rows),
-        "overhead_share_kept_converter": statistics.mean(float(row["overhead_kept"]) for row in rows),
-        **({"cpu_ratio_vs_opencv_loop": statistics.mean(float(row["ratio_opencv"]) for row in rows)} if "ratio_opencv" in rows[0] else {}),
         "streams_per_core_10fps": plain["streams_per_core"],
         "streams_per_core_10fps_gated": gated["streams_per_core"],
         "streams_per_core_10fps_rtsp": wire["streams_per_core"],
+        "answered_share_10fps": plain["answered_share"],
+        "streams_carried_10fps": float(count),
         "frame_age_p99_periods": over["age_p99_s"] * FPS,
+        "frame_age_p50_periods": over["age_p50_s"] * FPS,
+        "overload_answered_share": over["answered_share"],
         "overload_uncounted_frames": over["uncounted"],
-        "memory_growth_mb": over["growth_mb"],
-        "int8_speedup": speedup,
-        "cores_for_100_cameras": 100 / plain["streams_per_core"],
+        "memory_growth_mb": steady["growth_mb"],
+        "memory_growth_after_s": steady_s,
     }
-    spans = [{"what": what, **found} for what, found in (("files", plain), ("gated", gated), ("rtsp", wire), ("overload", over))]
-    return Result(
-        name="pipeline", figures=figures, rows=[*rows, *spans], conditions=conditions(videos="640x360, 768x432", network="96x96 INT8")
-    )
+    return [{"what": what, **found} for what, found in named], figures
 
 
 def _student(folder: Path) -> LoadedModel:
@@ -103,37 +126,13 @@ def _student(folder: Path) -> LoadedModel:
     return open_model(folder / "model.onnx", folder / "card.json", OnnxEngine)
 
 
-class Site:
-    """What answers frames on a device, without a region."""
-
-    def __init__(self, folder: Path, streams: Sequence[str]) -> None:
-        folder.mkdir(exist_ok=True)
-        self.frames, self.models = NewestFrames(), ModelSlot()
-        self.events = EventFile(folder / "events.jsonl")
-        settler = Settler(self.events)
-        self.inference = Inference(
-            policy=PolicySettings(audit_share=0.02, threshold=-1e9),
-            neighbours=Neighbours(
-                settle=settler.settle, hand_over=HandOver().offer, audit_key=lambda: bytes(32), dropped=self.frames.dropped_in_all
-            ),
-            streams=streams,
-            monotonic=clock.monotonic,
-            wall=clock.wall,
-        )
-        self.pipeline = Pipeline(frames=self.frames, models=self.models, inference=self.inference)
-
-    def answered(self) -> int:
-        """Frames with an answer."""
-        return sum(one.inferred for one in self.inference.counters.values())
-
-
-def _paired(path: Path, model: LoadedModel, folder: Path, *, chunks: int) -> dict[str, float | str]:
-    site = Site(folder / path.stem, ["a"])
-    site.events.start()
+def _paired(path: Path, model: LoadedModel, folder: Path, *, chunks: int) -> Row:
+    here = site.Site(folder / path.stem, ["a"])
+    here.events.start()
     loops = {
         "pyav": _raw(path, model, lambda frame, size: frame.to_ndarray(format="rgb24", width=size[1], height=size[0])),
         "kept": _raw(path, model, _kept()),
-        "pipeline": _layered(path, model, site.inference),
+        "pipeline": _layered(path, model, here.inference),
     }
     with contextlib.suppress(ImportError):
         loops["opencv"] = _opencv(path, model, importlib.import_module("cv2"))
@@ -145,14 +144,14 @@ def _paired(path: Path, model: LoadedModel, folder: Path, *, chunks: int) -> dic
             for _ in range(CHUNK):
                 next(loops[name])
             taken[name].append((time.process_time_ns() - began) / CHUNK / 1e3)
-    site.events.stop()
+    here.events.stop()
     taken = {name: values[1:] for name, values in taken.items()}
-    row: dict[str, float | str] = {"video": path.stem, **{f"{name}_us": statistics.median(values) for name, values in taken.items()}}
-    row["overhead_share"] = _ratio(taken["pipeline"], taken["pyav"]) - 1
-    row["overhead_kept"] = _ratio(taken["pipeline"], taken["kept"]) - 1
+    found: Row = {"video": path.stem, **{f"{name}_us": statistics.median(values) for name, values in taken.items()}}
+    found["overhead_share"] = _ratio(taken["pipeline"], taken["pyav"]) - 1
+    found["overhead_kept"] = _ratio(taken["pipeline"], taken["kept"]) - 1
     if "opencv" in taken:
-        row["ratio_opencv"] = _ratio(taken["pipeline"], taken["opencv"])
-    return row
+        found["ratio_opencv"] = _ratio(taken["pipeline"], taken["opencv"])
+    return found
 
 
 def _ratio(mine: Sequence[float], other: Sequence[float]) -> float:
@@ -200,77 +199,72 @@ def _layered(path: Path, model: LoadedModel, inference: Inference) -> Loop:
             yield number
 
 
-def _streams(
-    model: LoadedModel, folder: Path, source: Callable[[Turns], Source], *, count: int, span_s: float, gated: bool = False
-) -> dict[str, float]:
-    """Run streams at 10 frames a second for a span and return what a frame cost."""
-    names = [f"s{place}" for place in range(count)]
-    site = Site(folder, names)
-    numbers, turns = FrameNumbers(folder / "numbers.json"), Turns(len(os.sched_getaffinity(0)))
-    threads = [
-        StreamThread(
-            name=name,
-            source=source(turns),
-            wishes=Wishes(fps=FPS),
-            numbers=numbers,
-            put=site.frames.put,
-            allow=site.frames.allows,
-            gate=MotionGate(share=GATE_SHARE, is_audit=lambda number: number % 50 == 0) if gated else None,
-            size=site.models.input_size,
-        )
-        for name in names
-    ]
-    site.models.swap(model)
-    parts: list[Any] = [site.events, site.pipeline, *threads]
-    for part in parts:
-        part.start()
-    try:
-        until(lambda: all(one.state.frames > 3 for one in threads), "the first frames of all streams", within_s=240, every_s=0.2)
-        return _span(site, threads, span_s)
-    finally:
-        for thread in threads:
-            thread.signal()
-        for part in reversed(parts):
-            part.stop()
+class _Known:
+    """An engine that has the answer already, so that a step with it costs all but the run."""
+
+    name = "known"
+
+    def __init__(self, answer: Batch) -> None:
+        self._answer = answer
+
+    def run(self, batch: Batch) -> Batch:
+        return self._answer
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
-def _span(site: Site, threads: Sequence[StreamThread], span_s: float) -> dict[str, float]:
-    def counts() -> tuple[float, int, int, int, int]:
-        read, still = sum(one.state.frames for one in threads), sum(one.state.still for one in threads)
-        return time.process_time(), read, site.answered(), site.frames.dropped_in_all(), still
-
-    memory, before, began = _memory_mb(), counts(), time.monotonic()
-    time.sleep(span_s)  # the span is what is measured
-    after, memory_after = counts(), _memory_mb()
-    cpu_s, read, answered, dropped, still = (one - two for one, two in zip(after, before, strict=True))
-    return {
-        "streams": float(len(threads)),
-        "wanted_fps": len(threads) * FPS,
-        "read_fps": read / (time.monotonic() - began),
-        "answered_share": answered / max(1, read - still),
-        "still_share": still / max(1, read),
-        "dropped": float(dropped),
-        "uncounted": max(0.0, abs(read - answered - dropped - still) - len(threads) - 16),
-        "us_per_frame": 1e6 * cpu_s / max(1, read),
-        "streams_per_core": read / max(1e-9, cpu_s) / FPS,
-        "age_p99_s": site.inference.latency.percentile_ms(0.99) / 1000,
-        "growth_mb": memory_after - memory,
-    }
-
-
-def _rtsp(model: LoadedModel, folder: Path, video: Path, *, count: int, span_s: float) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.rtsp", str(video), str(count), str(FPS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, cwd=ROOT) as cameras:
-        assert cameras.stdout is not None
-        urls = iter([cameras.stdout.readline().strip() for _ in range(count)])
-        try:
-            return _streams(model, folder, lambda turns: LiveSource(rtsp(address(next(urls))), turns=turns), count=count, span_s=span_s)
-        finally:
-            cameras.terminate()
+def _cost(path: Path, model: LoadedModel, folder: Path, *, chunks: int) -> FrameCost:
+    """Measure the parts of a frame's cost in one thread, one frame after another, as a device walks through them; medians."""
+    here, spec = site.Site(folder / "cost", ["a"]), model.card.input
+    here.events.start()
+    known = LoadedModel(engine=_Known(model.engine.run(np.zeros((1, 3, spec.height, spec.width), np.float32))), card=model.card)
+    taken: list[tuple[int, ...]] = []
+    source = VideoSource(path)
+    source.open()
+    while len(taken) < chunks * CHUNK:
+        shots, before = source.shots(0), time.process_time_ns()
+        for number, shot in enumerate(shots):
+            marks = [before, time.process_time_ns()]
+            pixels = shot.look.pixels((spec.height, spec.width))
+            marks.append(time.process_time_ns())
+            batch = prepare(pixels[None], spec)
+            marks.append(time.process_time_ns())
+            model.engine.run(batch)
+            marks.append(time.process_time_ns())
+            frame = Frame(stream="a", number=number, unit="u", captured_at=clock.wall(), arrived_at=clock.monotonic(), pixels=pixels)
+            here.inference.step(known, [frame])
+            marks.append(time.process_time_ns())
+            taken.append(tuple(one - two for one, two in itertools.pairwise(marks[::-1]))[::-1])
+            before = time.process_time_ns()
+    here.events.stop()
+    decode, look, prepared, ran, stepped = (statistics.median(column) / 1e3 for column in zip(*taken[CHUNK:], strict=True))
+    decide = stepped - prepared  # a step prepares as well
+    return FrameCost(decode_us=decode, look_us=look, prepare_us=prepared, run_us=ran, decide_us=decide)
 
 
-def _memory_mb() -> float:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def _io_binding(model: LoadedModel) -> float:
+    """Time runs into a reused output buffer against plain ones, taking turns; the median of the ratios."""
+    session, spec = onnxruntime.InferenceSession(str(STUDENT / "000001.onnx"), providers=["CPUExecutionProvider"]), model.card.input
+    batch = np.random.default_rng(0).random((1, 3, spec.height, spec.width), np.float32)
+    entry, leave = session.get_inputs()[0].name, session.get_outputs()[0].name
+    answer = session.run(None, {entry: batch})[0]
+    bound = session.io_binding()
+    bound.bind_output(leave, "cpu", 0, np.float32, list(answer.shape), answer.ctypes.data)
+
+    def reused() -> None:
+        bound.bind_cpu_input(entry, batch)
+        session.run_with_iobinding(bound)
+
+    ways: tuple[Callable[[], object], ...] = (lambda: session.run(None, {entry: batch}), reused)
+    taken: list[list[float]] = [[], []]
+    for turn in range(60):
+        for place in (0, 1) if turn % 2 else (1, 0):
+            began = time.process_time_ns()
+            for _ in range(10):
+                ways[place]()
+            taken[place].append(time.process_time_ns() - began)
+    return _ratio(taken[1], taken[0])
 
 
 def _int8_speedup(folder: Path) -> float:

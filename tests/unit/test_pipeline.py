@@ -266,7 +266,7 @@ def test_a_swap_falls_between_two_frames_and_is_recorded(tmp_path: Path) -> None
             number += 1
             if number == 100:
                 device.models.swap(second)
-            until(lambda n=number: device.output.written >= n)
+            until(lambda n=number: device.counts()[0] >= n)
         stop.set()
     found = device.events()
     assert [event["sequence"] for event in found] == list(range(200))
