@@ -161,6 +161,20 @@ class MetadataStore:
         stamp = Timestamp(version=1, expires=self.expires(TIMESTAMP), snapshot_meta=_described(1, snapshot))
         durable.write(self._folder / "timestamp.json", self.sign(TIMESTAMP, stamp))
 
+    def copied(self, folder: Path, *, lifetimes: Mapping[str, float]) -> MetadataStore:
+        """Copy what is current, and every root, into a folder named `metadata`, as a store whose new signatures last otherwise."""
+        snapshot = self.timestamp().signed.snapshot_meta.version
+        named = [f"{file.version}.{name}" for name, file in self.snapshot().signed.meta.items()]
+        for name in ("timestamp.json", f"{snapshot}.snapshot.json", *named, *(path.name for path in self._folder.glob("*.root.json"))):
+            durable.write(folder / name, (self._folder / name).read_bytes())
+        return MetadataStore(folder.parent, keyring=self._keyring, clock=self._clock, lifetimes=lifetimes)
+
+    def ends(self) -> float:
+        """Return when the first signature a client has to check ends, Unix seconds."""
+        roles = [self.targets(name.removesuffix(".json")) for name in self.snapshot().signed.meta]
+        found: list[Metadata[Any]] = [Metadata.from_bytes(self.root()), self.timestamp(), self.snapshot(), *roles]
+        return min(float(one.signed.expires.timestamp()) for one in found)
+
     def add_root(self, root: bytes) -> None:
         """Write a further root; clients find it by its version."""
         durable.write(self._folder / f"{Metadata[Root].from_bytes(root).signed.version}.root.json", root)

@@ -200,6 +200,33 @@ class Repository:
             raise TrustError(f"{path} is not published.")
         return self._content(found)
 
+    def file(self, path: str) -> Path:
+        """Return where a published target's bytes lie.
+
+        Raises:
+            TrustError: not published.
+        """
+        found = self._store.targets(role_of(path).name).signed.targets.get(path)
+        if found is None:
+            raise TrustError(f"{path} is not published.")
+        return self._file(found)
+
+    def copy_metadata(self, folder: Path, *, lasts_s: float) -> tuple[int, float]:
+        """Copy what is current, with a snapshot and a timestamp of its own, one version up; the published ones follow (see export).
+
+        Returns:
+            The copy's timestamp's version, and when the first of its signatures ends (Unix seconds).
+
+        Raises:
+            IdentityError: the on-line keys are not here.
+            StorageError: the disk refuses.
+        """
+        with self._store.locked():
+            copied = self._store.copied(folder, lifetimes={TIMESTAMP.name: lasts_s, SNAPSHOT.name: lasts_s})
+            version = copied.commit({})
+            self._store.commit({})
+            return version, copied.ends()
+
     def refresh_timestamp(self) -> int:
         """Renew what the publisher may: the timestamp always, on-line roles in the last half of their life. Call it every hour.
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import secrets
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from cloud import handmade, inspection, rollout
+from cloud import export, handmade, inspection, rollout
 from cloud.config import Settings
 from cloud.configfile import read
 from cloud.publish import Repository
 from cloud.registry import Registry
+from cloud.roles import DAY_S
 from cloud.rollout_book import RolloutBook
 from cloud.tables import open_registry
 from shared.audit import AuditLog, owner
@@ -158,6 +160,27 @@ def refresh(config_path: Config) -> None:
     """Sign a new timestamp and renew what is due; the cloud's daemon does this by itself."""
     _, repository = _open(config_path)
     typer.echo(f"timestamp version {repository.refresh_timestamp()}.")
+
+
+@app.command("export")
+def export_(
+    file: Annotated[Path, typer.Argument(help="The file to write, such as releases.tar.")],
+    config_path: Config,
+    days: Annotated[int, typer.Option(help="For how many days sites take it for current, at most 30.")] = 30,
+    everything: Annotated[bool, typer.Option("--all", help="Carry every published file, not only what the desired state names.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write what the fleet should run to one file, for sites without a network. There: terrace region release import FILE."""
+    settings, repository = _open(config_path)
+    found = export.export(repository, settings.fleet, file, lasts_s=days * DAY_S, everything=everything)
+    AuditLog(settings.audit_path).append(owner(), "release.export", file.name, msgspec.to_builtins(found))
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(found)))
+        return
+    until = datetime.fromtimestamp(found.until, timezone.utc)
+    typer.echo(
+        f"{file}: {found.targets} files, {found.bytes:,} B, repository version {found.version}, good until {until:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def _open(path: Path) -> tuple[Settings, Repository]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from region import broker_cli, dictionary_cli, key_cli, label_cli, quarantine_cli, worker_cli
+from region import broker_cli, dictionary_cli, key_cli, label_cli, quarantine_cli, release_cli, worker_cli
 from region.broker import find_program
 from region.config import RegionSettings
 from region.egress import search
@@ -34,6 +34,7 @@ broker_cli.add_to(app)
 app.add_typer(quarantine_cli.app, name="quarantine")
 app.add_typer(account_app(lambda config: _desk(load(config, RegionSettings))), name="account")
 app.add_typer(worker_cli.app, name="worker")
+app.add_typer(release_cli.app, name="release")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The region's configuration file, region.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 

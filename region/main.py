@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from region import carried
 from region.agreement import Agreement
 from region.auditbook import AuditBook
 from region.auditwatch import AuditWatch
@@ -22,6 +23,7 @@ from region.epochs import EpochStore
 from region.experts.onnx import OnnxExpert, read_card
 from region.external import AnyBroker, ExternalBroker
 from region.figures import Figures
+from region.firstroot import first_root
 from region.fleet import Fleet
 from region.gateway import machines_app
 from region.guard import Guard
@@ -47,7 +49,7 @@ from region.worker import ExpertWorker
 from shared import lifecycle, log
 from shared.audit import AuditLog
 from shared.child import Child
-from shared.errors import IdentityError, TerraceError
+from shared.errors import TerraceError
 from shared.headsigner import HeadSigner
 from shared.hwprofile import shelf
 from shared.hwprofile.engine import engine_maker
@@ -56,7 +58,7 @@ from shared.identity.tls import server_context
 from shared.lifecycle import Part
 from shared.link.https import HttpsClient
 from shared.release.card import Card
-from shared.release.fetch import Fetch, from_https
+from shared.release.fetch import Fetch, either, from_folder, from_https
 from shared.release.trust import TrustedClient
 from shared.serving import Server
 from shared.serving import serve as serve_http
@@ -183,16 +185,9 @@ class Region:
         Raises:
             IdentityError: there is no such root.
         """
-        path = self.settings.releases_root
-        fetch = from_https(HttpsClient(self.identity, self.settings.cloud.url).get)  # GET only: no body to keep in the egress record
-        try:
-            root = path.read_bytes()
-        except OSError as error:
-            raise IdentityError(
-                f"the releases' first root {path} cannot be read: {error.strerror}.",
-                "Copy 1.root.json of the cloud's repository there, or set [relay] root.",
-            ) from error
-        return TrustedClient(self.settings.state / "trust", bootstrap_root=root, fetch=fetch), fetch
+        cloud = from_https(HttpsClient(self.identity, self.settings.cloud.url).get)  # GET only: no body to keep in the egress record
+        fetch = either(cloud, from_folder(carried.folder_of(self.settings.state)))
+        return TrustedClient(self.settings.state / "trust", bootstrap_root=first_root(self.settings), fetch=fetch), fetch
 
     def _models(self, client: TrustedClient) -> RegionModels:
         return RegionModels(
@@ -205,7 +200,7 @@ class Region:
 
     def _relay(self, client: TrustedClient, fetch: Fetch, models: RegionModels) -> Relay:
         def announce(version: int) -> None:
-            del version
+            carried.forget_overtaken(self.settings.state, version)
             self.outlet.announce_refresh()
 
         return Relay(

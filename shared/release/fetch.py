@@ -73,6 +73,31 @@ def from_https(get: Get, *, base: str = "/tuf", timeout_s: float = 30.0) -> Fetc
     return fetch
 
 
+def either(first: Fetch, second: Fetch) -> Fetch:
+    """Return a fetch that asks `second` where `first` cannot be reached; what `first` broke off in the middle is not pieced together.
+
+    Without the first, the second's word that there is no newer root stands: it can hide one only until its timestamp ends.
+    """
+
+    def fetch(path: str, offset: int) -> Iterator[bytes]:
+        has_come = False
+        try:
+            for chunk in first(path, offset):
+                has_come = True
+                yield chunk
+        except LinkError as error:
+            if has_come:
+                raise
+            try:
+                yield from second(path, offset)
+            except FileNotFoundError:
+                if path.endswith(".root.json"):
+                    raise
+                raise error from None
+
+    return fetch
+
+
 def from_folder(folder: Path) -> Fetch:
     """Return a fetch that reads a copy of the repository on disk (the cloud's own, or one carried to a site without a network)."""
     root = folder.resolve()
