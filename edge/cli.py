@@ -57,7 +57,9 @@ def status(config: Config = DEFAULT, as_json: Json = False) -> None:
     typer.echo(f"{answer['name']}: release {answer['release']} ({answer['model']['engine'] or 'waiting for the first model'})")
     typer.echo(f"update   {update['state']} {update['reason']}".rstrip())
     for name, stream in answer["streams"].items():
-        counts = " ".join(f"{key} {stream[key]}" for key in ("frames", "dropped", "kept", "deferred", "audited", "failed", "corrupt"))
+        counts = " ".join(
+            f"{key} {stream[key]}" for key in ("frames", "dropped", "kept", "deferred", "audited", "failed", "corrupt", "inherited")
+        )
         typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip())
     if answer["drops"]:
         counts = " ".join(f"{reason} {count}" for reason, count in sorted(answer["drops"].items()))
@@ -175,6 +177,7 @@ def explain(
         typer.echo(
             f"{event['state']:12} {event['label']} ({event['confidence']:.3f}) by {event['source']} after {event['latency_ms']:.1f} ms; "
             f"{event['action']}: {event['reason']}, score {event['score']}, threshold {event.get('threshold')}, release {event['release']}"
+            + (f", looks like frame {event['inherited_from']} and takes the answer to its case" if "inherited_from" in event else "")
         )
 
 

@@ -73,7 +73,8 @@ class PolicySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     `audit_share` of all frames is sent at random; while the region has a drift alarm it may ask for more, up to
     `audit_share_on_alarm` (0 refuses); `threshold` overrides the card's; `answer_deadline_s` is when a deferred frame's
     event becomes final with the device's own prediction. With `live_threshold` the threshold follows the audit samples' answers,
-    so that P(kept and student != expert) stays at `live_epsilon` (the card's epsilon when left out).
+    so that P(kept and student != expert) stays at `live_epsilon` (the card's epsilon when left out). With `inherit` a frame that would be
+    sent and looks like one of its stream that was sent within the last minute takes that one's answer instead.
     """
 
     audit_share: Share = 0.02
@@ -82,6 +83,7 @@ class PolicySettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     answer_deadline_s: Positive = 5.0
     live_threshold: bool = False
     live_epsilon: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
+    inherit: bool = False
 
 
 class BudgetSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,12 +10,13 @@ WINDOW = 2048
 
 
 class StreamCounters(msgspec.Struct, kw_only=True):
-    """What became of the frames of one stream that reached the model."""
+    """What became of the frames of one stream that reached the model; `inherited` counts those of them that inherited an answer."""
 
     kept: int = 0
     deferred: int = 0
     audited: int = 0
     failed: int = 0
+    inherited: int = 0
     last: int = -1
     """Number of the last frame with an answer."""
 

@@ -2,7 +2,8 @@
 
 A frame whose local answer stands has one event (`final`, source edge). One that awaits the region's answer (deferred, or drawn for
 audit where it would have been deferred) has two: `provisional` from the edge at once, then `final` from the region, or `final` with
-source `expired` and the edge's own prediction at the deadline.
+source `expired` and the edge's own prediction at the deadline. One that inherits the answer to another frame's case (source `inherited`)
+has one where that answer is there already, else two.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from shared.vision.crops import Part, merged
 from shared.vision.frames import Frame
 from shared.vision.tasks.detection import prediction_of
 from shared.vision.tasks.shapes import pack_boxes, tracks_of, unpack_boxes
-from shared.wire.messages import Boxes, Prediction
+from shared.wire.messages import Answer, Boxes, Prediction
 
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
@@ -36,7 +37,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     `sequence` is the frame's number, `time` when it was captured and `deadline` by when it is final (Unix seconds); `release` is the
     student's, `expert_release` the expert's where it answered; `latency_ms` counts from the frame's arrival. `objects` are there for
     detection only (`index` and `label` are then the surest one's), `areas` for segmentation only: the share of the frame of each class;
-    `threshold` is what `score` was compared with (null: nothing).
+    `threshold` is what `score` was compared with (null: nothing); `inherited_from` is the sequence of the frame of the same stream whose
+    case's answer this frame inherits.
     """
 
     stream: str
@@ -58,12 +60,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     objects: tuple[Object, ...] | msgspec.UnsetType = msgspec.UNSET
     areas: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     threshold: float | None = None
+    inherited_from: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Inherited(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose answer a frame inherits: a frame of the same stream, the part of it that was sent, and the answer where it has come."""
+
+    frame: int
+    part: Part | None
+    answer: Answer | None
 
 
 class Inferred(msgspec.Struct, frozen=True, kw_only=True):
     """A frame with the device's answer and what the policy decided on it.
 
-    `labels` and `release` are the model's; `part` is where a detector is uncertain, None for everywhere.
+    `labels` and `release` are the model's; `part` is where a detector is uncertain, None for everywhere; `inherits` says whose answer
+    takes the place of the device's own, None for nobody's.
     """
 
     frame: Frame
@@ -73,6 +85,7 @@ class Inferred(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...]
     deadline_s: float
     part: Part | None = None
+    inherits: Inherited | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -102,18 +115,35 @@ def answered_event(inferred: Inferred, prediction: Prediction, *, expert_release
     return _event(inferred, prediction, state="final", source="region", now=now, expert_release=expert_release)
 
 
-def whole_answer(inferred: Inferred, answer: Prediction) -> Prediction:
-    """Return what a frame shows after the expert's answer to the part of it that was sent.
+def inherited_event(inferred: Inferred, prediction: Prediction, *, expert_release: int, now: float) -> Event:
+    """Return the final event with the expert's prediction on another frame."""
+    return _event(inferred, prediction, state="final", source="inherited", now=now, expert_release=expert_release)
+
+
+def check_answer(answer: Prediction) -> None:
+    """Look whether an event can be made of an answer.
 
     Raises:
         ProtocolError: the answer cannot be read.
     """
     if answer.index < 0:
         raise ProtocolError(f"an answer names class {answer.index}.")
+    if answer.boxes is not None:
+        unpack_boxes(answer.boxes)
+
+
+def whole_answer(inferred: Inferred, answer: Prediction) -> Prediction:
+    """Return what a frame shows after the expert's answer to what was sent of it, or of the frame it inherits from.
+
+    Raises:
+        ProtocolError: the answer cannot be read.
+    """
+    check_answer(answer)
     own = inferred.prediction.boxes
-    if answer.boxes is None or own is None or sent_part(inferred) is None:
+    part = sent_part(inferred) if inferred.inherits is None else inferred.inherits.part
+    if answer.boxes is None or own is None or part is None:
         return answer
-    found = merged(unpack_boxes(own), unpack_boxes(answer.boxes), inferred.part)
+    found = merged(unpack_boxes(own), unpack_boxes(answer.boxes), part)
     highest = np.zeros(len(inferred.labels), np.float32)
     known = found.classes < len(highest)
     np.maximum.at(highest, found.classes[known], found.scores[known])
@@ -157,6 +187,7 @@ def _event(inferred: Inferred, prediction: Prediction, *, state: str, source: st
         objects=msgspec.UNSET if prediction.boxes is None else _objects(prediction.boxes, inferred.labels),
         areas=msgspec.UNSET if prediction.mask is None else dict(zip(inferred.labels, prediction.probabilities, strict=False)),
         threshold=decision.threshold,
+        inherited_from=msgspec.UNSET if inferred.inherits is None else inferred.inherits.frame,
     )
 
 

@@ -2,7 +2,7 @@
 
     outputs = engine(prepare(pixels))        (shared.vision, shared.engines)
     prediction, score = read(outputs)        (shared.deferral.reading: the card's task and score; a detector's objects: edge.objects)
-    decision = policy(stream, number, score) (shared.deferral.policy)
+    decision = policy(stream, number, score) (shared.deferral.policy; then near-duplicates, then the byte budget)
     event; and the frame itself when it must be sent
 
 The rules of a model (threshold, score) come from its card and change with it, between two batches.
@@ -22,7 +22,7 @@ from edge.events import Inferred
 from edge.objects import Objects, Seen
 from edge.spending import Spending
 from shared.deferral import second
-from shared.deferral.policy import BELOW_THRESHOLD, Action, Policy
+from shared.deferral.policy import BELOW_THRESHOLD, Action, Decision, Policy, inheriting
 from shared.deferral.reading import Reader, Reading, is_known, reader_of
 from shared.errors import TerraceError
 from shared.vision.boxes import Detections
@@ -31,6 +31,7 @@ from shared.vision.frames import Frame
 from shared.vision.preprocess import prepare
 
 if TYPE_CHECKING:
+    from edge.inheritance import Inheritance
     from edge.liveaudits import LiveAudits
     from edge.model import LoadedModel
     from shared.clock import Clock
@@ -47,6 +48,7 @@ class Neighbours:
         audit_share: gives the share of frames to draw for audit at a monotonic time; the configuration's when left out.
         audits: takes audit samples and says which threshold holds; the card's when left out.
         spending: says what may be sent; everything when left out.
+        inheritance: says which frames inherit another's answer; none do when left out.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Neighbours:
         audit_share: Callable[[float], float] | None = None,
         audits: LiveAudits | None = None,
         spending: Spending | None = None,
+        inheritance: Inheritance | None = None,
     ) -> None:
         self.settle = settle
         self.hand_over = hand_over
@@ -67,6 +70,7 @@ class Neighbours:
         self.audit_share = audit_share
         self.audits = audits
         self.spending = spending
+        self.inheritance = inheritance
 
 
 class Inference:
@@ -172,30 +176,37 @@ class Inference:
         decision = self._policy.decide(stream=frame.stream, frame=frame.number, score=seen.score, audit_key=key)
         if seen.reason and decision.reason == BELOW_THRESHOLD:
             decision = msgspec.structs.replace(decision, reason=seen.reason)
-        if self._to.spending is not None:
-            decision = self._to.spending.applied(decision, now)
+        inherits = self._to.inheritance.of(frame, seen.part, now) if self._to.inheritance and decision.awaits_answer else None
         inferred = Inferred(
             frame=frame,
             prediction=seen.prediction,
-            decision=decision,
+            decision=self._paid(decision, now) if inherits is None else inheriting(decision),
             part=seen.part,
+            inherits=inherits,
             release=model.card.release,
             labels=model.card.labels,
             deadline_s=self._settings.answer_deadline_s,
         )
         inferred = self._drawn(inferred, now) if decision.action is Action.AUDIT else inferred
         self._to.settle(inferred, now)
-        decision = inferred.decision
-        counters = self.counters[frame.stream]
-        if decision.action is Action.KEEP:
-            counters.kept += 1
-        else:
+        if self._to.inheritance is not None:
+            self._to.inheritance.went(inferred, now)
+        if inferred.decision.action is not Action.KEEP:
             self._to.hand_over(inferred)
-            counters.audited += decision.action is Action.AUDIT
-            counters.deferred += decision.action is Action.DEFER
-            self.served[model.card.release].deferred += decision.action is Action.DEFER
-        counters.last = frame.number
-        self.latency.add(now - frame.arrived_at)
+        self._count(inferred, now)
+
+    def _paid(self, decision: Decision, now: float) -> Decision:
+        return decision if self._to.spending is None else self._to.spending.applied(decision, now)
+
+    def _count(self, inferred: Inferred, now: float) -> None:
+        action, counters = inferred.decision.action, self.counters[inferred.frame.stream]
+        counters.kept += action is Action.KEEP
+        counters.audited += action is Action.AUDIT
+        counters.deferred += action is Action.DEFER
+        counters.inherited += inferred.inherits is not None
+        counters.last = inferred.frame.number
+        self.served[inferred.release].deferred += action is Action.DEFER
+        self.latency.add(now - inferred.frame.arrived_at)
 
     def _drawn(self, inferred: Inferred, now: float) -> Inferred:
         """Count a drawn audit sample; returns it as it is when it may leave, else as the frame it would have been without the draw."""
@@ -205,8 +216,7 @@ class Inference:
         if is_sent:
             return inferred
         undrawn = self._policy.without_draw(inferred.decision.score)
-        decision = undrawn if self._to.spending is None else self._to.spending.applied(undrawn, now)
-        return msgspec.structs.replace(inferred, decision=decision)
+        return msgspec.structs.replace(inferred, decision=self._paid(undrawn, now) if inferred.inherits is None else inheriting(undrawn))
 
     def _adopt(self, model: LoadedModel) -> None:
         """Take the rules of a model that is new here from its card."""
@@ -218,6 +228,8 @@ class Inference:
         self._policy = Policy(threshold=threshold, audit_share=self._settings.audit_share)
         if self._to.audits is not None:
             self._to.audits.adopt(model.card.release, threshold=threshold, epsilon=calibration.epsilon if calibration else None)
+        if self._to.inheritance is not None:
+            self._to.inheritance.adopt(model.card.release)
         self.served.setdefault(model.card.release, Served())
         self._running = model
 

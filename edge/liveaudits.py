@@ -1,35 +1,39 @@
 """Where drawn audit samples meet the expert's answers, on the device: its live risk, and the threshold that follows it.
 
 Three threads meet here, as in the shadow: inference draws a sample and asks for the threshold, the case writer tells its sequence, the
-uplink brings the answer. A release begins anew with the threshold of its card. What is counted is shared.deferral.live's.
+uplink brings the answer. A sample that was to inherit another frame's answer counts when both are there, what it inherited (`settled`) and
+the expert's word on itself. A release begins anew with the threshold of its card. What is counted is shared.deferral.live's.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from edge.events import Inferred
+from edge.joining import Joining, bound
 from shared.deferral.live import MOST_PENDING, LiveRisk, LiveState
 from shared.vision.tasks.task import agrees
 from shared.wire.messages import Answer, Prediction
 
 MOST_STREAMS = 1024
-MOST_EARLY = 64
-"""Answers that are kept for a sample still on its way here; each may hold a map of a megabyte."""
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
-class _Sample(NamedTuple):
-    """A drawn sample: its number in the live risk, what the student said of it, how sure, and whether that stood (for want of budget)."""
+class _Sample(msgspec.Struct, kw_only=True):
+    """A drawn sample: its number in the live risk, what the student said of it, how sure, and whether that stood (for want of budget).
+
+    `local` is what stood in the end, None while that is not known: an inherited answer that has not come yet.
+    """
 
     number: int
     prediction: Prediction
     score: float
     kept: bool
     owed: bool
+    local: Prediction | None
+    expert: Prediction | None = None
 
 
 class LiveAudits:
@@ -78,9 +82,22 @@ class LiveAudits:
             if not is_sent:
                 self._live.lost(number)
                 return
-            owed = kept and decision.score < decision.threshold
-            self._drawn[inferred.key] = _Sample(number, inferred.prediction, decision.score, kept, owed)
-            _bound(self._drawn)
+            owed = kept and decision.score < decision.threshold and inferred.inherits is None
+            local = inferred.prediction if inferred.inherits is None else None
+            sample = _Sample(number=number, prediction=inferred.prediction, score=decision.score, kept=kept, owed=owed, local=local)
+            self._drawn[inferred.key] = sample
+            bound(self._drawn, MOST_PENDING)
+            if local is None:
+                self._unsettled[inferred.key] = sample
+                bound(self._unsettled, MOST_PENDING)
+
+    def settled(self, inferred: Inferred, prediction: Prediction) -> None:
+        """Take what stood in the end of a frame that was to inherit an answer: that answer, or the device's own at the deadline."""
+        with self._lock:
+            sample = self._unsettled.pop(inferred.key, None)
+            if sample is not None:
+                sample.local = prediction
+                self._count(sample)
 
     def spooled(self, sequence: int, inferred: Inferred) -> None:
         """Take the sequence of an audit sample's case."""
@@ -88,21 +105,16 @@ class LiveAudits:
             sample = self._drawn.pop(inferred.key, None)
             if sample is None:
                 return
-            if sequence in self._early:
-                self._count(sample, self._early.pop(sequence))
-            else:
-                self._waiting[sequence] = sample
-                _bound(self._waiting)
+            sample.expert = self._joining.bind(sequence, sample)
+            self._count(sample)
 
     def answer(self, answer: Answer) -> None:
         """Take the expert's answer to any case."""
         with self._lock:
-            sample = self._waiting.pop(answer.sequence, None)
+            sample = self._joining.answer(answer.sequence, answer.prediction, is_expected=bool(self._drawn))
             if sample is not None:
-                self._count(sample, answer.prediction)
-            elif self._drawn:
-                self._early[answer.sequence] = answer.prediction  # of a sample still on its way here, or of no sample
-                _bound(self._early, MOST_EARLY)
+                sample.expert = answer.prediction
+                self._count(sample)
 
     def state(self, now: float) -> LiveState:
         """Return what is known at a monotonic time."""
@@ -113,22 +125,21 @@ class LiveAudits:
         self._release = release
         self._live = live
         self._drawn: OrderedDict[tuple[str, int], _Sample] = OrderedDict()
-        self._waiting: OrderedDict[int, _Sample] = OrderedDict()
-        self._early: OrderedDict[int, Prediction] = OrderedDict()
+        self._unsettled: OrderedDict[tuple[str, int], _Sample] = OrderedDict()
+        self._joining: Joining[_Sample, Prediction] = Joining(most=MOST_PENDING)
         self._units: OrderedDict[str, str] = OrderedDict()
 
-    def _count(self, sample: _Sample, expert: Prediction) -> None:
-        differs = not agrees(sample.prediction, expert)
-        self._live.answered(sample.number, score=sample.score, differs=differs, kept=sample.kept, owed=sample.owed)
+    def _count(self, sample: _Sample) -> None:
+        """Count a sample of which everything is known."""
+        if sample.local is None or sample.expert is None:
+            return
+        differs = not agrees(sample.prediction, sample.expert)
+        inherited = None if sample.local is sample.prediction else not agrees(sample.local, sample.expert)
+        self._live.answered(sample.number, score=sample.score, differs=differs, kept=sample.kept, owed=sample.owed, inherited=inherited)
 
     def _is_new_unit(self, inferred: Inferred) -> bool:
         stream, unit = inferred.frame.stream, inferred.frame.unit
         is_new = self._units.pop(stream, None) != unit
         self._units[stream] = unit
-        _bound(self._units, MOST_STREAMS)
+        bound(self._units, MOST_STREAMS)
         return is_new
-
-
-def _bound(memory: OrderedDict[Key, Value], most: int = MOST_PENDING) -> None:
-    while len(memory) > most:
-        memory.popitem(last=False)

@@ -24,7 +24,8 @@ def risk(live: Mapping[str, Any]) -> str:
     if not live["audited"]:
         return "live risk not known yet: no audit sample has been answered"
     censored = f"; CENSORED: {live['missing']} samples have no answer" if live["is_censored"] else ""
-    return f"live risk {live['risk']:.2%} ({live['low']:.2%} to {live['high']:.2%}) of {live['audited']} audit samples{censored}"
+    inherited = f", {live['inherited']:.2%} of it by inherited answers" if live.get("inherited") else ""
+    return f"live risk {live['risk']:.2%} ({live['low']:.2%} to {live['high']:.2%}) of {live['audited']} audit samples{inherited}{censored}"
 
 
 def rule(live: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from edge.firstmodel import FirstModel
 from edge.governing import Governor
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
+from edge.inheritance import Inheritance
 from edge.liveaudits import LiveAudits
 from edge.metricsport import MetricsPort
 from edge.model import MakeEngine, ModelSlot, open_model
@@ -50,6 +51,7 @@ from edge.throttle import Throttle
 from edge.updater import Updater, UpdaterSettings
 from edge.uplink import RegionAddress, Uplink, UplinkSettings
 from edge.vitals import Vitals
+from edge.waiting import Key
 from shared import clock, config, lifecycle, log
 from shared.deferral.audit import is_audit
 from shared.errors import ConfigurationError, IdentityError, LinkError, StorageError
@@ -170,11 +172,13 @@ class Agent:
         self._events = EventFile(settings.outputs.file, rotate_bytes=settings.outputs.rotate_mb << 20, keep=settings.outputs.keep)
         self._outlets = outlets(settings, msgspec.structs.replace(self._proxy, setting=""))
         self._preview = Preview(settings.state, [stream.name for stream in settings.streams])
-        self._settler = Settler(FanOut([self._events, *self._outlets, self._preview.window]), joined=self._joined)
+        self._audits = LiveAudits(epsilon=settings.policy.live_epsilon, follows=settings.policy.live_threshold)
+        events = FanOut([self._events, *self._outlets, self._preview.window])
+        self._settler = Settler(events, joined=self._joined, settled=self._audits.settled)
+        self._inheritance = Inheritance(settings.policy, settled=self._settler.inherit)
         self._shadow = Shadow()
         self._hand_over = HandOver()
         self._audit_share = AuditShare(own=settings.policy.audit_share, highest=settings.policy.audit_share_on_alarm)
-        self._audits = LiveAudits(epsilon=settings.policy.live_epsilon, follows=settings.policy.live_threshold)
         self._spending = Spending(settings.budget)
         self._uplink = self._make_uplink(identity)
         self._writer = self._make_writer()
@@ -188,6 +192,7 @@ class Agent:
                 audit_share=self._audit_share_at,
                 audits=self._audits,
                 spending=self._spending,
+                inheritance=self._inheritance,
             ),
             streams=[stream.name for stream in settings.streams],
             monotonic=clock.monotonic,
@@ -243,7 +248,7 @@ class Agent:
             pictures=self._settings.picture,
             card=lambda: model.card if (model := self._models.current()) else None,
             offer=self._uplink.offer_many,
-            bind=self._settler.bind,
+            bind=self._bound,
             audited=self._sampled,
             spent=self._spending.spent,
             tend=self._spool.tend,
@@ -311,12 +316,18 @@ class Agent:
 
     def _answered(self, answer: Answer) -> None:
         self._settler.answer(answer)
+        self._inheritance.answer(answer)
         self._shadow.answer(answer)
         self._audits.answer(answer)
+
+    def _bound(self, sequence: int, key: Key) -> None:
+        self._settler.bind(sequence, key)
+        self._inheritance.spooled(sequence, key)
 
     def _sampled(self, sequence: int, inferred: Inferred) -> None:
         self._audits.spooled(sequence, inferred)
         self._shadow.spooled(sequence, inferred)
+        self._inheritance.sampled(sequence, inferred)
 
     def _joined(self, stream: str, frame: int, said: Detections, part: crops.Part | None) -> None:
         self._inference.joined(stream, frame, said, part)

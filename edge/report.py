@@ -117,6 +117,7 @@ class Reporter:
             "answers": {
                 "waiting": self._settler.waiting(),
                 "answered": self._settler.answered,
+                "inherited": self._settler.inherited,
                 "expired": self._settler.expired,
                 "unawaited": self._settler.unawaited(),
                 "unreadable": self._settler.unreadable,
@@ -189,11 +190,12 @@ class Reporter:
     def _stream(self, stream: StreamThread) -> dict[str, Any]:
         counts: dict[str, Any] = msgspec.structs.asdict(self._counts(stream))
         counts.pop("stream")
-        failed = self._inference.counters[stream.name].failed
+        counters = self._inference.counters[stream.name]
         state = stream.state
         return {
             **counts,
-            "failed": failed,
+            "failed": counters.failed,
+            "inherited": counters.inherited,
             "corrupt": state.corrupt,
             "state": state.state,
             "reason": state.reason,

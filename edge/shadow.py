@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from edge.events import Inferred
+from edge.joining import Joining, bound
 from edge.model import LoadedModel
 from edge.paired import Paired
 from shared import log
@@ -21,7 +22,7 @@ from shared.vision.tasks.task import agrees, task_of
 from shared.wire.messages import Answer, Prediction
 
 SHADOW_FAILED = "shadow_failed"
-MOST_WAITING, MOST_EARLY = 4096, 64
+MOST_WAITING = 4096
 MOST_STREAMS = 1024
 
 
@@ -48,8 +49,7 @@ class Shadow:
         self._before: LoadedModel | None = None
         self._paired = Paired.fresh()
         self._last = Compared(release=0, paired=self._paired)
-        self._samples: OrderedDict[int, _Sample] = OrderedDict()
-        self._early: OrderedDict[int, Prediction] = OrderedDict()
+        self._joining: Joining[_Sample, Prediction] = Joining(most=MOST_WAITING)
         self._units: OrderedDict[str, str] = OrderedDict()
 
     @property
@@ -63,8 +63,8 @@ class Shadow:
             if self._paired.audited:
                 self._last = Compared(release=self._release, paired=self._paired)
             self._release, self._before, self._paired = release, before, Paired.fresh()
-            for memory in (self._samples, self._early, self._units):
-                memory.clear()
+            self._joining.clear()
+            self._units.clear()
 
     def end(self) -> None:
         """Compare no longer; when this returns the earlier model is not being run."""
@@ -90,23 +90,18 @@ class Shadow:
             if said is None:
                 return
             sample = _Sample(inferred.prediction, said)
-            if sequence in self._early:
-                self._count(sample, self._early.pop(sequence))
-            else:
-                self._samples[sequence] = sample
-                _bound(self._samples, MOST_WAITING)
+            expert = self._joining.bind(sequence, sample)
+            if expert is not None:
+                self._count(sample, expert)
 
     def answer(self, answer: Answer) -> None:
         """Take the expert's answer to any case; for the uplink's thread."""
         with self._lock:
             if self._before is None:
                 return
-            sample = self._samples.pop(answer.sequence, None)
+            sample = self._joining.answer(answer.sequence, answer.prediction)
             if sample is not None:
                 self._count(sample, answer.prediction)
-            else:
-                self._early[answer.sequence] = answer.prediction  # of a sample still on its way here, or of no sample
-                _bound(self._early, MOST_EARLY)
 
     def _count(self, sample: _Sample, expert: Prediction) -> None:
         self._paired = self._paired.add(agrees=agrees(sample.now, expert), agreed_before=agrees(sample.before, expert))
@@ -126,10 +121,5 @@ class Shadow:
         stream, unit = inferred.frame.stream, inferred.frame.unit
         is_new = self._units.pop(stream, None) != unit
         self._units[stream] = unit
-        _bound(self._units, MOST_STREAMS)
+        bound(self._units, MOST_STREAMS)
         return is_new
-
-
-def _bound(memory: OrderedDict[int, _Sample] | OrderedDict[int, Prediction] | OrderedDict[str, str], most: int) -> None:
-    while len(memory) > most:
-        memory.popitem(last=False)

@@ -4,7 +4,8 @@ Rules, in order:
 1. A frame waits from the moment it was deferred, whether or not its case is in the spool yet; `bind` tells its sequence later.
 2. An answer that comes before its `bind` is kept (at most 64 of them); one that nobody waits for (an audit sample's, or one past the
    deadline) is counted.
-3. A frame leaves exactly once: answered or expired.
+3. A frame may wait for another frame's answer instead (`follow`): it leaves with the others of that one.
+4. A frame leaves exactly once: answered or expired.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Waiting(Generic[Item, Word]):
         self._key_of: dict[int, Key] = {}
         self._sequence_of: dict[Key, int] = {}
         self._early: OrderedDict[int, Word] = OrderedDict()
+        self._heirs: dict[Key, list[Key]] = {}
+        self._heir_of: dict[Key, Key] = {}
         self.unawaited = 0
 
     def __len__(self) -> int:
@@ -37,6 +40,15 @@ class Waiting(Generic[Item, Word]):
         """Let a frame wait until `deadline` (monotonic seconds)."""
         self._items[key] = item
         heapq.heappush(self._deadlines, (deadline, key))
+
+    def follow(self, key: Key, leader: Key) -> None:
+        """Let a waiting frame wait for the answer to another one's case."""
+        self._heirs.setdefault(leader, []).append(key)
+        self._heir_of[key] = leader
+
+    def inherit(self, leader: Key) -> list[Item]:
+        """Remove and return the frames that wait for a frame's answer."""
+        return [self._leave(key) for key in list(self._heirs.get(leader, ()))]
 
     def bind(self, sequence: int, key: Key) -> tuple[Item, Word] | None:
         """Tell which sequence a frame's case has; returns frame and answer when the answer came first."""
@@ -80,4 +92,9 @@ class Waiting(Generic[Item, Word]):
         sequence = self._sequence_of.pop(key, None)
         if sequence is not None:
             self._key_of.pop(sequence, None)
+        leader = self._heir_of.pop(key, None)
+        if leader is not None:
+            self._heirs[leader].remove(key)
+            if not self._heirs[leader]:
+                del self._heirs[leader]
         return self._items.pop(key)

@@ -1,23 +1,24 @@
-"""Near-duplicates: a frame that looks like one whose case is already with the region need not be sent again. Pure.
+"""Near-duplicates: a frame that looks like one sent lately inherits that one's answer instead of being sent too. Pure.
 
 Rules, in order:
 1. A frame is described by the mean brightness of GRID x GRID blocks of its luma plane. Two frames are as far apart as their most
    different blocks: a fault is one block of many and must not vanish in a mean, while noise vanishes in each block's.
-2. Only deferred frames are remembered, and only for `within_s`; one that still waits for its answer after `answer_s` attracts no more:
-   whoever looks like it is sent.
-3. A frame nearer than `nearness` to a remembered one inherits that case's answer, at once or when it comes. It counts as kept, with the
-   inherited answer in the student's place.
-4. Chains do not form: an heir is not remembered, so everything that shares an answer lies within `nearness` of the case itself.
-5. At most `capacity` cases are remembered; the oldest go first.
+2. Only frames that were sent are remembered, and only for `within_s`; one that still waits for its answer after `answer_s` attracts no
+   more: whoever looks like it is sent.
+3. A frame nearer than `nearness` to a remembered one of its own stream inherits that case's answer, at once or when it comes; the nearest
+   one's, of equals the newest's. Where only a part of a frame was sent, what is uncertain of the heir lies within that part.
+4. An heir counts as kept, with the inherited answer in the student's place.
+5. Chains do not form: an heir is not remembered, so everything that shares an answer lies within `nearness` of the case itself.
+6. At most `capacity` cases of a stream are remembered, the oldest go first; at most `heirs` frames wait for one case's answer.
 
-Not here: which frames are looked at (after the audit draw and the score), the waiting frames themselves (edge).
+Not here: which frames are looked at (after the audit draw and the score), which case has which sequence and who waits (edge).
 
 Example:
     >>> seen = RecentCases(nearness=6.0, within_s=60.0, answer_s=5.0, capacity=64)
     >>> dark, bright = np.zeros((48, 48, 3), np.uint8), np.full((48, 48, 3), 200, np.uint8)
-    >>> seen.add("case 1", describe(dark), now=0.0)
-    >>> seen.find(describe(dark), now=1.0).key, seen.find(describe(bright), now=1.0)
-    ('case 1', None)
+    >>> seen.add("line-1", 7, describe(dark), now=0.0)
+    >>> seen.inherit("line-1", describe(dark), now=1.0).frame, seen.inherit("line-1", describe(bright), now=1.0)
+    (7, None)
 """
 
 from __future__ import annotations
@@ -28,75 +29,103 @@ from typing import Generic, TypeVar
 import msgspec
 import numpy as np
 
+from shared.vision.crops import Part, covers
 from shared.vision.frames import Pixels
 
 GRID = 24
 Descriptor = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 """float32 (GRID, GRID), or smaller for a frame with fewer pixels: mean luma of each block, 0 to 255."""
-Key = TypeVar("Key")
 Word = TypeVar("Word")
 
 
-class Case(msgspec.Struct, Generic[Key, Word], frozen=True, kw_only=True):
-    """A remembered case: its name, when its frame came (monotonic seconds), and the region's answer where it has come."""
+class Case(msgspec.Struct, Generic[Word], kw_only=True):
+    """A remembered case: its frame's number and part that was sent (None: the whole), when the frame came (monotonic seconds).
 
-    key: Key
+    `answer` is the region's where it has come, `heirs` how many frames inherit it or will.
+    """
+
+    frame: int
     descriptor: Descriptor
     at: float
+    part: Part | None = None
     answer: Word | None = None
+    heirs: int = 0
 
 
-class RecentCases(Generic[Key, Word]):
-    """The cases of late (rules 2 to 5). Not locked: its owner is.
+class RecentCases(Generic[Word]):
+    """The cases of late, by stream (rules 2 to 6). Not locked: its owner is.
 
     Args:
         nearness: how far apart two frames may be that share an answer, in grey levels of their most different block.
         within_s: for how long a case is remembered.
         answer_s: for how long a case without an answer attracts others.
-        capacity: how many are remembered.
+        capacity: how many are remembered of a stream.
+        heirs: how many frames may wait for one case's answer.
     """
 
-    def __init__(self, *, nearness: float, within_s: float, answer_s: float, capacity: int) -> None:
+    def __init__(self, *, nearness: float, within_s: float, answer_s: float, capacity: int, heirs: int = 64) -> None:
         self._nearness = nearness
         self._within_s = within_s
         self._answer_s = answer_s
         self._capacity = capacity
-        self._cases: OrderedDict[Key, Case[Key, Word]] = OrderedDict()
+        self._heirs = heirs
+        self._cases: dict[str, OrderedDict[int, Case[Word]]] = {}
 
     def __len__(self) -> int:
-        return len(self._cases)
+        return sum(len(cases) for cases in self._cases.values())
 
-    def add(self, key: Key, descriptor: Descriptor, *, now: float) -> None:
-        """Remember a deferred frame's case."""
-        self._cases[key] = Case(key=key, descriptor=descriptor, at=now)
-        self._cases.move_to_end(key)
-        while len(self._cases) > self._capacity:
-            self._cases.popitem(last=False)
+    def clear(self) -> None:
+        """Forget all cases."""
+        self._cases.clear()
 
-    def answered(self, key: Key, answer: Word) -> None:
+    def add(self, stream: str, frame: int, descriptor: Descriptor, *, now: float, part: Part | None = None) -> None:
+        """Remember the case of a frame that was sent, or of the `part` of it that was."""
+        cases = self._cases.setdefault(stream, OrderedDict())
+        cases[frame] = Case(frame=frame, descriptor=descriptor, at=now, part=part)
+        cases.move_to_end(frame)
+        while len(cases) > self._capacity:
+            cases.popitem(last=False)
+
+    def answered(self, stream: str, frame: int, answer: Word) -> None:
         """Join the region's answer to its case; nothing happens where it is forgotten already."""
-        case = self._cases.get(key)
+        case = self.get(stream, frame)
         if case is not None:
-            self._cases[key] = msgspec.structs.replace(case, answer=answer)
+            case.answer = answer
 
-    def find(self, descriptor: Descriptor, *, now: float) -> Case[Key, Word] | None:
-        """Return the nearest case whose answer a frame inherits, None where none is near enough; forgets what is too old."""
-        self._forget(now)
+    def forget(self, stream: str, frame: int) -> None:
+        """Forget a frame's case, where it is remembered."""
+        self._cases.get(stream, OrderedDict()).pop(frame, None)
+
+    def get(self, stream: str, frame: int) -> Case[Word] | None:
+        """Return a frame's case, None where it is not remembered."""
+        cases = self._cases.get(stream)
+        return cases.get(frame) if cases is not None else None
+
+    def inherit(self, stream: str, descriptor: Descriptor, *, now: float, part: Part | None = None) -> Case[Word] | None:
+        """Return the case whose answer a frame inherits and count it as an heir; None where there is none. Forgets what is too old.
+
+        Args:
+            stream: the frame's.
+            descriptor: the frame's.
+            now: monotonic seconds.
+            part: what is uncertain of the frame, None for the whole.
+        """
+        cases = self._cases.get(stream, OrderedDict())
+        for frame in [frame for frame, case in cases.items() if now - case.at > self._within_s]:
+            del cases[frame]
         nearest, least = None, self._nearness
-        for case in self._cases.values():
-            if case.answer is None and now - case.at > self._answer_s:
+        for case in reversed(cases.values()):
+            if not self._attracts(case, now) or not covers(case.part, part):
                 continue
             apart = distance(case.descriptor, descriptor)
             if apart < least:
                 nearest, least = case, apart
+        if nearest is not None:
+            nearest.heirs += 1
         return nearest
 
-    def _forget(self, now: float) -> None:
-        while self._cases:
-            key, oldest = next(iter(self._cases.items()))
-            if now - oldest.at <= self._within_s:
-                return
-            del self._cases[key]
+    def _attracts(self, case: Case[Word], now: float) -> bool:
+        return case.answer is not None or (now - case.at <= self._answer_s and case.heirs < self._heirs)
 
 
 def describe(pixels: Pixels) -> Descriptor:

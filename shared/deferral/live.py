@@ -10,7 +10,10 @@ Rules, in order:
    stretch together, also while the threshold follows.
 4. What the byte budget kept, although its score asked for the expert, counts as kept; the part of the risk that comes from it is
    the risk debt. The threshold does not chase it: only the score can be moved.
-5. With an epsilon the threshold follows (see adaptive), otherwise it stays where it began.
+5. A frame that inherited another's answer (dedupe) was kept, and errs when that answer and the expert's word on itself differ;
+   `inherited` is the part of the risk that comes from it. No threshold would have prevented such an error, so one that follows makes room
+   for it. Drift is still told by what the student said.
+6. With an epsilon the threshold follows (see adaptive), otherwise it stays where it began.
 
 Example:
     >>> live = LiveRisk.of(threshold=2.0, epsilon=0.02, follows=False)
@@ -22,6 +25,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import msgspec
@@ -39,8 +43,9 @@ MOST_PENDING = 8192
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known now. Shares are 0 to 1; `threshold` is None without calibration; `missing` samples have no answer after patience.
 
-    `audited` answered samples stand behind `risk`; `low` and `high` are its interval; `debt` is the part of it that the byte budget caused;
-    `epsilon` is what the threshold is held to, None where it does not follow. `drift`, `disagreement`, `reference`: see steadiness.
+    `audited` answered samples stand behind `risk`; `low` and `high` are its interval; `debt` is the part of it that the byte budget caused,
+    `inherited` the part that inherited answers did; `epsilon` is what the threshold is held to, None where it does not follow. `drift`,
+    `disagreement`, `reference`: see steadiness.
     """
 
     risk: float
@@ -58,6 +63,7 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     disagreement: float
     reference: float
     evidence: float
+    inherited: float
 
 
 class _Stretch(msgspec.Struct, kw_only=True):
@@ -67,6 +73,7 @@ class _Stretch(msgspec.Struct, kw_only=True):
     audited: int = 0
     wrong: int = 0
     owed: int = 0
+    inherited: int = 0
     missing: int = 0
 
     @property
@@ -137,7 +144,7 @@ class LiveRisk:
             stretch.missing += 1
         self._turn()
 
-    def answered(self, number: int, *, score: float, differs: bool, kept: bool, owed: bool = False) -> None:
+    def answered(self, number: int, *, score: float, differs: bool, kept: bool, owed: bool = False, inherited: bool | None = None) -> None:
         """Take the expert's word on a sample; one that is not awaited (any more) is ignored.
 
         Args:
@@ -146,7 +153,9 @@ class LiveRisk:
             differs: whether student and expert say different things.
             kept: whether the student's answer stood, or would have without the draw.
             owed: whether it stood for want of budget only.
+            inherited: whether the inherited answer that stood in the student's place and the expert differ; None where the student's stood.
         """
+        errs = differs if inherited is None else inherited
         was_overdue = number in self._overdue
         if not was_overdue and number not in self._pending:
             return
@@ -155,11 +164,12 @@ class LiveRisk:
         for stretch in self._of(number):
             stretch.missing -= was_overdue
             stretch.audited += 1
-            stretch.wrong += kept and differs
-            stretch.owed += owed and differs
+            stretch.wrong += kept and errs
+            stretch.owed += owed and errs
+            stretch.inherited += bool(inherited)
         self._steadiness = self._steadiness.add(differs)
         if self._follower is not None:
-            self._follower.add(score, differs)
+            self._follower.add(math.inf if inherited else score, bool(inherited) or differs)
         self._turn()
 
     def state(self, now: float) -> LiveState:
@@ -183,6 +193,7 @@ class LiveRisk:
             disagreement=self._steadiness.disagreement,
             reference=self._steadiness.reference,
             evidence=self._steadiness.evidence,
+            inherited=told.inherited / told.audited if told.audited else 0.0,
         )
 
     def _lose_overdue(self, now: float) -> None:

@@ -8,7 +8,10 @@ Rules, in order:
 3. A score that is no number is sent (DEFER, `no_score`).
 4. A score below the threshold is sent and waits for the region's answer (DEFER); any other is kept (KEEP).
 
-Not here: the byte budget (shared.deferral.budget; KEEP, `over_budget`) and near-duplicates, which come after.
+5. One that would be sent and looks like a frame that was sent lately inherits that one's answer (`inheriting`; which: dedupe): it is
+   kept (KEEP, `inherited`). An audit sample is sent all the same, and judged by the answer it would have inherited.
+
+Not here: the byte budget (shared.deferral.budget; KEEP, `over_budget`), which comes after.
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ import msgspec
 
 from shared.deferral.audit import is_audit
 
-AUDIT_SAMPLE, BELOW_THRESHOLD, REACHES_THRESHOLD, UNCALIBRATED, NO_SCORE, OVER_BUDGET = (
+AUDIT_SAMPLE, BELOW_THRESHOLD, REACHES_THRESHOLD, UNCALIBRATED, NO_SCORE, OVER_BUDGET, INHERITED = (
     "audit_sample",
     "below_threshold",
     "reaches_threshold",
     "uncalibrated",
     "no_score",
     "over_budget",
+    "inherited",
 )
 
 
@@ -87,6 +91,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         if score < self.threshold:
             return _deferred(BELOW_THRESHOLD, score, limit, value=limit - score)
         return Decision(action=Action.KEEP, reason=REACHES_THRESHOLD, score=score, threshold=limit)
+
+
+def inheriting(decision: Decision) -> Decision:
+    """Return the decision on a frame that would have been sent and inherits an answer (rule 5)."""
+    if decision.action is Action.AUDIT:
+        return msgspec.structs.replace(decision, awaits_answer=False)
+    return msgspec.structs.replace(decision, action=Action.KEEP, reason=INHERITED, value=0.0, awaits_answer=False)
 
 
 def _deferred(reason: str, score: float, threshold: float, *, value: float) -> Decision:

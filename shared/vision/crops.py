@@ -91,6 +91,13 @@ def merged(own: Detections, answer: Detections, part: Part | None) -> Detections
     return joined(own.take(~inside(own.boxes, part)), answer.take(inside(answer.boxes, part)))
 
 
+def covers(whole: Part | None, part: Part | None) -> bool:
+    """Tell whether a part lies within another; None stands for the whole frame, which only the whole covers."""
+    if whole is None or part is None:
+        return whole is None
+    return whole[0] <= part[0] and whole[1] <= part[1] and whole[2] >= part[2] and whole[3] >= part[3]
+
+
 def inside(boxes: BoxArray, part: Part | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Return which boxes have their centre in a part, bool of shape (N); all of them in the whole."""
     if part is None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.config import BudgetSettings, PictureSettings, PolicySettings
+from edge.events import Inferred
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
+from edge.inheritance import Inheritance
 from edge.liveaudits import LiveAudits
 from edge.model import ModelSlot
 from edge.newest import NewestFrames
@@ -23,7 +25,7 @@ from shared.errors import StorageError
 from shared.link.spool import NewCase, Spool
 from shared.vision.boxes import Detections
 from shared.vision.crops import Part
-from shared.wire.messages import Case, decode
+from shared.wire.messages import Answer, Case, decode
 from tests.unit.edge_parts import colour
 
 SURE_RED, SURE_GREEN, UNSURE = colour(250, 0), colour(0, 250), colour(90, 88)
@@ -42,30 +44,33 @@ class Device:
         spool: Spool | None = None,
         budget: BudgetSettings | None = None,
         live_threshold: bool = False,
+        inherit: bool = False,
     ) -> None:
         self.file = folder / "events.jsonl"
         self.cases: list[Case] = []
         self.offer_fails = False
         self.newest, self.models, self.hand_over = NewestFrames(), ModelSlot(), HandOver(8)
         self.output = EventFile(self.file)
-        self.settler = Settler(self.output, joined=self._joined)
+        policy = PolicySettings(audit_share=audit_share, answer_deadline_s=deadline_s, threshold=threshold, inherit=inherit)
         self.spool = spool
         self.audits, self.spending = (
             LiveAudits(follows=live_threshold, epsilon=0.2 if live_threshold else None),
             Spending(budget or BudgetSettings()),
         )
+        self.settler = Settler(self.output, joined=self._joined, settled=self.audits.settled)
+        self.inheritance = Inheritance(policy, settled=self.settler.inherit)
         self.writer = CaseWriter(
             frames=self.hand_over,
             pictures=PictureSettings(),
             card=lambda: None,
             offer=self._offer,
-            bind=self.settler.bind,
+            bind=self._bind,
             tend=spool.tend if spool else None,
-            audited=self.audits.spooled,
+            audited=self._audited,
             spent=self.spending.spent,
         )
         self.inference = Inference(
-            policy=PolicySettings(audit_share=audit_share, answer_deadline_s=deadline_s, threshold=threshold),
+            policy=policy,
             neighbours=Neighbours(
                 settle=self.settler.settle,
                 hand_over=self.hand_over.offer,
@@ -73,6 +78,7 @@ class Device:
                 dropped=self.newest.dropped_in_all,
                 audits=self.audits,
                 spending=self.spending,
+                inheritance=self.inheritance,
             ),
             streams=["a", "b"],
             monotonic=clock.monotonic,
@@ -83,6 +89,20 @@ class Device:
 
     def _joined(self, stream: str, frame: int, said: Detections, part: Part | None) -> None:
         self.inference.joined(stream, frame, said, part)
+
+    def answer(self, answer: Answer) -> None:
+        """Let the region's answer come."""
+        self.settler.answer(answer)
+        self.audits.answer(answer)
+        self.inheritance.answer(answer)
+
+    def _bind(self, sequence: int, key: tuple[str, int]) -> None:
+        self.settler.bind(sequence, key)
+        self.inheritance.spooled(sequence, key)
+
+    def _audited(self, sequence: int, inferred: Inferred) -> None:
+        self.audits.spooled(sequence, inferred)
+        self.inheritance.sampled(sequence, inferred)
 
     def _offer(self, cases: Sequence[NewCase]) -> tuple[int | None, ...]:
         if self.offer_fails:

@@ -9,7 +9,8 @@ import pytest
 from edge import livewords
 from edge.config import BudgetSettings
 from edge.inference import Inference
-from edge.liveaudits import MOST_EARLY, LiveAudits
+from edge.joining import MOST_EARLY
+from edge.liveaudits import LiveAudits
 from edge.model import LoadedModel
 from shared import clock
 from shared.deferral.policy import Action

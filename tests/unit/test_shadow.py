@@ -10,8 +10,9 @@ import pytest
 
 from edge.auditshare import LEASE_S, AuditShare
 from edge.events import Inferred
+from edge.joining import MOST_EARLY
 from edge.paired import ALPHA, Paired
-from edge.shadow import MOST_EARLY, Shadow
+from edge.shadow import Shadow
 from shared.deferral.policy import Action, Decision
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError
