@@ -32,7 +32,7 @@ import numpy as np
 from shared.deferral.risk import bound
 
 WINDOW_ERRORS = 10
-DELTA = 0.25
+DELTA = 0.4
 HALVING = 0.08
 """On DeepPCB windows 7 % and on Fashion-MNIST 8 % of all frames halve the risk (docs/deferral.md)."""
 MOST_SAMPLES = 8192

@@ -127,11 +127,11 @@ def _promised(judged: list[Judged]) -> Figures:
 def _shifted(data: str, lab: Lab, judged: list[Judged]) -> tuple[Figures, list[tables.Row]]:
     """Return the live threshold's and the alarm's figures on the real shift, and the rows of all shifts."""
     each = list(zip(*[shifts.shifts(lab, one) for one in judged], strict=True))
-    real, *optics = [list(students) for students in each]
+    real, *others = [list(students) for students in each]
     own = shifts.live(real, None)
-    followed = [own, *(shifts.live(real, epsilon) for epsilon in shifts.EPSILONS), *(shifts.live(one, None) for one in optics)]
+    followed = [own, *(shifts.live(real, epsilon) for epsilon in shifts.EPSILONS), *(shifts.live(one, None) for one in others)]
     false = shifts.false_alarms(real)
-    rows = [*(shifts.live_row(data, one) for one in followed), *(shifts.alarm_row(data, one) for one in (real, *optics))]
+    rows = [*(shifts.live_row(data, one) for one in followed), *(shifts.alarm_row(data, one) for one in (real, *others))]
     figures = _with_interval("risk_excess_after_10_over_eps_audits", own.excess)
     figures |= _with_interval("forward_ratio_vs_oracle_recalibration", own.ratio)
     figures |= {

@@ -114,7 +114,7 @@ def test_a_full_window_never_keeps_more_errors_than_allowed(start: float, epsilo
 
 def test_window_and_allowance() -> None:
     assert [window_of(epsilon) for epsilon in (0.02, 0.01, 0.5, 1e-9)] == [500, 1000, 20, 8192]
-    assert allowed_errors(500, 0.02) == 7
+    assert allowed_errors(500, 0.02) == 8
     assert allowed_errors(8192, 1e-9) == 0
     with pytest.raises(ValueError, match="epsilon"):
         Follower.of(start=0.0, epsilon=0.0)

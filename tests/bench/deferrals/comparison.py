@@ -25,7 +25,7 @@ DRAWS = 400
 OURS, MARGIN, ORACLE = "terrace", "margin", "oracle"
 LOOKED = ", second look"
 """Behind the name of a rival that is given our second look."""
-CURVE_SHARES = tuple(float(share) for share in np.linspace(0.0, MOST, 51))
+CURVE_SHARES = tuple(float(share) for share in np.linspace(0.0, MOST, 251))
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +91,8 @@ def compare(data: str, students: Sequence[tuple[Answers, Orders]]) -> Comparison
 
 
 def interval(values: Numbers) -> tuple[float, float, float]:
-    """Return a figure and its 95 % percentile interval from draws whose first is the whole list."""
-    low, high = np.quantile(values[1:], [0.025, 0.975])
+    """Return a figure and its 95 % percentile interval from draws whose first is the whole list; a draw may be infinite."""
+    low, high = np.quantile(values[1:], [0.025, 0.975], method="nearest")
     return float(values[0]), float(low), float(high)
 
 

@@ -25,6 +25,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """A student's card and answers, both with its second look where it has one."""
 
     measured: Measured
+    fit: calibrate.Answers
     test: calibrate.Answers
     official: calibrate.Answers
     look: SecondLook | None
@@ -68,6 +69,7 @@ def judge(measured: Measured, draws: int) -> Judged:
     missed, units = np.concatenate([fit.missed, test.missed]), (*fit.units, *test.units)
     return Judged(
         measured=measured,
+        fit=fit,
         test=test,
         official=official,
         look=look,

@@ -5,7 +5,8 @@ Rules, in order:
    that taught nobody), then its test list. The figures are of these.
 2. Optics: from the same world before to official frames as a site of drifted lamp, lens and sensor takes them (provisioning.drift), which
    the real networks answer anew; one row per strength.
-3. `epsilon` of the live threshold is the card's own, as a device has it that was told no other; rows show others beside it.
+3. No shift: from policy-fit to policy-test, on whose frames alone anything about the live threshold was chosen (decision 18).
+4. `epsilon` of the live threshold is the card's own, as a device has it that was told no other; rows show others beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.bench.deferrals.judged import Judged
 from tests.bench.deferrals.models import Lab
 from tests.bench.deferrals.worlds import World
 
-REAL = "real"
+REAL, HOME = "real", "none"
 STRENGTHS = (0.25, 0.5, 0.75)
 EPSILONS = (0.01, 0.02, 0.05)
 AUDIT_SHARE = 0.02
@@ -65,16 +66,16 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shifts(lab: Lab, one: Judged) -> list[Shift]:
-    """Return the real shift and the optics' of one student (rules 1 and 2)."""
+    """Return the real shift, the optics' and none (rules 1 to 3) of one student, in this order."""
     groups = np.array(one.measured.groups)
     has_groups = bool((groups == "unseen").any())
     before = one.world(one.official, groups == "seen") if has_groups else one.world(one.test)
-    after = {REAL: one.world(one.official, groups == "unseen") if has_groups else one.world(one.official)}
+    pairs = {REAL: (before, one.world(one.official, groups == "unseen") if has_groups else one.world(one.official))}
     for strength in STRENGTHS:
-        after[f"optics {strength}"] = one.world(one.looked(*lab.later(one.measured.seed, strength)))
-    return [
-        Shift(name=name, before=before, after=world, start=one.card.threshold, epsilon=one.card.epsilon) for name, world in after.items()
-    ]
+        pairs[f"optics {strength}"] = before, one.world(one.looked(*lab.later(one.measured.seed, strength)))
+    pairs[HOME] = one.world(one.fit), one.world(one.test)
+    start, epsilon = one.card.threshold, one.card.epsilon
+    return [Shift(name=name, before=old, after=new, start=start, epsilon=epsilon) for name, (old, new) in pairs.items()]
 
 
 def live(each: list[Shift], epsilon: float | None) -> Live:
