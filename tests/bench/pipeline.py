@@ -63,7 +63,7 @@ def run(*, full: bool) -> Result:
         model, span_s = _student(folder), 20.0 if full else 8.0
         pairs = [_paired(path, model, folder, chunks=50 if full else 15) for path in videos]
         cost = _cost(videos[0], model, folder, chunks=30 if full else 10)
-        spans, figures = _spans(model, folder, videos[0], span_s=span_s, steady_s=180.0 if full else 20.0)
+        spans, figures = _spans(model, folder, videos[0], span_s=span_s, steady_s=120.0 if full else 20.0)
         figures["int8_speedup"], figures["io_binding_ratio"] = _int8_speedup(folder), _io_binding(model)
     profiles = shelf.every()
     mine = shelf.find("auto").name

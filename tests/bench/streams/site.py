@@ -5,11 +5,13 @@ All costs are CPU time of the process. A frame's age is from its arrival (decode
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from edge.config import PolicySettings
+from edge.counters import SwapRecord
 from edge.events import Inferred
 from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
@@ -34,12 +37,30 @@ from edge.sources.stream import StreamThread, Wishes
 from edge.sources.turns import Turns
 from edge.sources.video import VideoSource
 from shared import clock
+from shared.vision.frames import Frame
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 FPS, GATE_SHARE = 10.0, 0.01
 Cameras = Callable[[int, Turns], Source]
 """Gives the source of the so manieth stream."""
+
+
+class Timed(Inference):
+    """Notes how long each batch took, and how many frames were in it."""
+
+    def step(self, model: LoadedModel, frames: Sequence[Frame]) -> SwapRecord | None:
+        """Answer one batch; see `Inference.step`."""
+        began = clock.monotonic()
+        try:
+            return super().step(model, frames)
+        finally:
+            self.batches.append((len(frames), clock.monotonic() - began))
+
+    @functools.cached_property
+    def batches(self) -> deque[tuple[int, float]]:
+        """The batches since the bench emptied this."""
+        return deque(maxlen=100_000)
 
 
 class Site:
@@ -51,7 +72,7 @@ class Site:
         self.events = EventFile(folder / "events.jsonl")
         self.ages: array[float] = array("d")
         self._settler = Settler(self.events)
-        self.inference = Inference(
+        self.inference = Timed(
             policy=PolicySettings(audit_share=0.02, threshold=-1e9),
             neighbours=Neighbours(
                 settle=self._settle, hand_over=HandOver().offer, audit_key=lambda: bytes(32), dropped=self.frames.dropped_in_all
@@ -139,7 +160,9 @@ def _span(site: Site, threads: Sequence[StreamThread], span_s: float) -> dict[st
         return time.process_time(), read, site.answered(), site.frames.dropped_in_all(), still
 
     memory, before, began, first, reasons = memory_mb(), counts(), time.monotonic(), len(site.ages), site.frames.reasons()
+    site.inference.batches.clear()
     time.sleep(span_s)  # the span is what is measured
+    batches = list(site.inference.batches) or [(1, 0.0)]
     after, memory_after, ages, took = counts(), memory_mb(), site.ages[first:] or [0.0], time.monotonic() - began
     cpu_s, read, answered, dropped, still = (one - two for one, two in zip(after, before, strict=True))
     return {
@@ -156,6 +179,9 @@ def _span(site: Site, threads: Sequence[StreamThread], span_s: float) -> dict[st
         "streams_per_core": read / max(1e-9, cpu_s) / FPS,
         "age_p50_s": float(np.quantile(ages, 0.5)),
         "age_p99_s": float(np.quantile(ages, 0.99)),
+        "batch_p50_s": float(np.quantile([took_s for _, took_s in batches], 0.5)),
+        "batch_p99_s": float(np.quantile([took_s for _, took_s in batches], 0.99)),
+        "batch_mean_frames": float(np.mean([frames for frames, _ in batches])),
         "growth_mb": memory_after - memory,
     }
 
