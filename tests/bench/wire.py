@@ -19,7 +19,7 @@ from shared.wire import kem
 from shared.wire.chunks import split
 from shared.wire.compression import Compressor
 from shared.wire.dictionary import train
-from shared.wire.envelope import OVERHEAD_BYTES, SUITE_NAMES, Opener, Sealer
+from shared.wire.envelope import OVERHEAD_BYTES, SUITE_NAMES, SUITES, Opener, Sealer
 from shared.wire.epoch import open_epoch
 from shared.wire.frame import Part, pack
 from shared.wire.keys import EpochKeys
@@ -38,6 +38,8 @@ def run(*, full: bool) -> Result:
     figures: dict[str, float] = {}
     for suite, name in SUITE_NAMES.items():
         figures |= _envelope(suite, name.lower().replace("-", "_"), times)
+    alone = SUITES[1](bytes(32))
+    figures["aes_256_gcm_alone_us_30kb"] = _median_us(lambda: alone.encrypt(bytes(12), PAYLOAD, bytes(28)), 500 * times)
     figures["envelope_overhead_bytes"] = float(len(_sealer(1).seal(Kind.CASE, PAYLOAD, sequence=1)) - len(PAYLOAD))
     figures |= {"open_bytes": _opening(kem.X25519), "open_bytes_mlkem768_x25519": _opening(kem.HYBRID)}
     for kind, messages, learned_from in ((Kind.CASE, detections(60), 360), (Kind.TELEMETRY, telemetries(1200), 800)):
