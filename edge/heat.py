@@ -41,8 +41,8 @@ def zone(name: str, temperature: str, trips: Mapping[str, str]) -> Zone | None:
         temperature: the file `temp`, millidegrees.
         trips: kind of a trip point to its millidegrees, of the points that could be read.
     """
-    measured = _degrees(temperature)
-    limits = [limit for kind, text in trips.items() if kind in TRIPS and (limit := _degrees(text)) is not None and limit >= LEAST_LIMIT_C]
+    measured = degrees(temperature)
+    limits = [limit for kind, text in trips.items() if kind in TRIPS and (limit := degrees(text)) is not None and limit >= LEAST_LIMIT_C]
     if measured is None or not limits:
         return None
     return Zone(name=name, temperature_c=measured, limit_c=min(limits))
@@ -73,9 +73,10 @@ def memory_free(meminfo: str) -> float | None:
     return found["MemAvailable"] / total if total and "MemAvailable" in found else None
 
 
-def _degrees(text: str) -> float | None:
+def degrees(text: str) -> float | None:
+    """Return what a file says in millidegrees, None where that is no temperature."""
     try:
         value = int(text) / 1000.0
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return value if SANE_C[0] <= value <= SANE_C[1] else None

@@ -47,7 +47,7 @@ class Vitals:
 def _trips(zone: Path) -> Iterable[tuple[str, str]]:
     """Give the zone's trip points; of one kind, the lowest stands."""
     points = [(_text(kind), _text(kind.with_name(kind.name.replace("_type", "_temp")))) for kind in zone.glob("trip_point_*_type")]
-    return sorted(points, key=lambda point: int(point[1]) if point[1].lstrip("-").isdigit() else 0, reverse=True)
+    return sorted(points, key=lambda point: heat.degrees(point[1]) or 0.0, reverse=True)
 
 
 def _text(path: Path) -> str:

@@ -222,6 +222,15 @@ def test_files_of_other_content_say_nothing_and_never_fail(text: str) -> None:
     assert heat.memory_free(text) is None or "MemTotal" in text
 
 
+@pytest.mark.parametrize("nonsense", ["--5", "-", "", "1e5", "9" * 400, "nan", "\ufffd", "45000 C"])
+def test_a_trip_point_of_nonsense_limits_nothing_and_stops_no_governor(tmp_path: Path, nonsense: str) -> None:
+    folder = "sys/class/thermal/thermal_zone0"
+    _write(
+        tmp_path, _zone(0, 60_000, critical=99_000) | {f"{folder}/trip_point_1_type": "passive", f"{folder}/trip_point_1_temp": nonsense}
+    )
+    assert Vitals(tmp_path).reading().headroom_c == pytest.approx(39.0)
+
+
 def test_a_machine_that_tells_nothing_is_not_governed(tmp_path: Path) -> None:
     throttle = Throttle(put=lambda frame: None, skip=lambda stream: None, takes=lambda: None)
     found = Governor(mode="auto", vitals=Vitals(tmp_path), throttle=throttle, counted=lambda: None)
