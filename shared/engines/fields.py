@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from shared.errors import EngineError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+LARGEST_KEY = (1 << 32) - 1
+"""Readers in C++ cut a longer key down to 32 bits, and would see another field than is seen here."""
 Field = tuple[int, "int | memoryview"]
 
 
@@ -22,6 +24,8 @@ def fields(data: memoryview) -> Iterator[Field]:
     place = 0
     while place < len(data):
         key, place = _varint(data, place)
+        if key > LARGEST_KEY:
+            raise EngineError("the file is no ONNX model: a field has a number that is none.", "Export it again.")
         kind = key & 7
         if kind == _VARINT:
             number, place = _varint(data, place)

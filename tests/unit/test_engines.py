@@ -91,6 +91,20 @@ def test_data_outside_the_file_is_refused_wherever_it_stands() -> None:
         admit(model.SerializeToString())
 
 
+def _varint(value: int) -> bytes:
+    return bytes([value & 0x7F | 0x80]) + _varint(value >> 7) if value >= 0x80 else bytes([value])
+
+
+def test_a_field_that_only_the_runtime_would_see_is_refused() -> None:
+    # the runtime's reader keeps 32 bits of a field's key: with bit 32 set a second graph is part of the model to it, and nothing to us
+    evil = onnx.load_from_string(models.linear(WEIGHTS, domain="evil.example")).graph.SerializeToString()
+    key = 1 << 32 | 7 << 3 | 2
+    tag = bytes([key & 0x7F | 0x80, 0x80, 0x80, 0x80, key >> 28])
+    hidden = models.linear(WEIGHTS) + tag + _varint(len(evil)) + evil
+    with pytest.raises(EngineError, match="number that is none"):
+        admit(hidden)
+
+
 def test_control_flow_and_functions_are_refused() -> None:
     model = onnx.load_from_string(models.linear(WEIGHTS))
     model.graph.node.append(helper.make_node("Identity", ["logits"], ["more"], body=model.graph))
