@@ -35,6 +35,8 @@ UNIT_S = 10.0
 """Seconds of a stream that make one unit where the source does not name units."""
 LIVE_FPS = 10.0
 """Taken for a pace where nobody names one."""
+RARE = 5.0
+"""A live frame after so many periods without one is a rare one (a camera that a part triggers): it is as good as the pause was long."""
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,7 @@ class StreamThread:
         self._size = size
         self._allow = allow
         self._number = self._block_end = self._length = 0
+        self._good_for_s = 0.0
         self._watch = Watch(self.state)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stream-{name}", daemon=True)
@@ -136,13 +139,15 @@ class StreamThread:
 
     def _follow(self) -> None:
         """Take what a live source shows, as it comes."""
-        thinning, expected = Thinning(self._wishes.fps), 0
+        thinning, expected, before = Thinning(self._wishes.fps), 0, clock.monotonic()
         period = 1.0 / (self._wishes.fps or LIVE_FPS)
         for shot in self._source.shots(0):
             if self._stopping.is_set():
                 return
             damaged, expected = shot.index - expected, shot.index + 1
             now = clock.monotonic()
+            self._good_for_s = now - before if now - before > RARE * period else period
+            before = now
             self._watch.compare(shot.look.luma(), now)
             if thinning.wants(now):
                 self._deliver(shot, damaged, period)
@@ -153,6 +158,7 @@ class StreamThread:
         """Read passes until the end of a source that does not loop, or until stopped."""
         period = 1.0 / (self._wishes.fps or self._source.rate() or LIVE_FPS)
         due, seen = clock.monotonic(), self.state.delivered
+        self._good_for_s = period
         while not self._stopping.is_set():
             for shot in self._source.shots(self._number % length):
                 due = self._pace(due, period)
@@ -197,7 +203,7 @@ class StreamThread:
             captured_at=clock.wall(),
             arrived_at=now,
             pixels=pixels,
-            good_for_s=period,
+            good_for_s=self._good_for_s,
             whole=None if pixels.shape[:2] == look.size else functools.partial(look.pixels, None),
         )
 

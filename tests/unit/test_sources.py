@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from edge.newest import NewestFrames
 from edge.numbers import BLOCK, FrameNumbers
 from edge.sources import group
 from edge.sources import stream as stream_module
+from edge.sources.base import LIVE, Shot
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
 from edge.sources.stream import StreamThread, Wishes
@@ -148,12 +150,12 @@ def test_an_empty_folder_says_what_to_put_there(tmp_path: Path) -> None:
 class _Stream:
     """A stream thread over given pictures, with what it delivered."""
 
-    def __init__(self, source: ListSource, folder: Path, loop: bool = False) -> None:
+    def __init__(self, source: ListSource, folder: Path, loop: bool = False, fps: float = 500.0) -> None:
         self.frames: list[Frame] = []
         self.thread = StreamThread(
             name="a",
             source=source,
-            wishes=Wishes(fps=500.0, loop=loop),
+            wishes=Wishes(fps=fps, loop=loop),
             numbers=FrameNumbers(folder / "numbers.json"),
             put=self.frames.append,
         )
@@ -225,6 +227,25 @@ def test_a_disk_that_fills_up_stops_no_stream_and_no_number_comes_twice(tmp_path
     assert {(one.number % 3, int(one.pixels[0, 0, 0])) for one in stream.frames} == {(0, 10), (1, 20), (2, 30)}
     assert (stream.thread.state.failures, stream.thread.state.corrupt) == (0, 0)
     assert FrameNumbers(tmp_path / "numbers.json").reserve("a") > numbers[-1]
+
+
+def test_a_rare_frame_of_a_triggered_camera_is_good_for_as_long_as_it_was_waited_for(tmp_path: Path) -> None:
+    class Triggered(ListSource):
+        def open(self) -> int:
+            return LIVE
+
+        def shots(self, first: int) -> Iterator[Shot]:
+            yield from super().shots(first)
+            pause.wait(0.7)
+            yield from super().shots(first)
+
+    pause = threading.Event()
+    stream = _Stream(Triggered([colour(1, 0)]), tmp_path, fps=100.0)
+    stream.thread.start()
+    until(lambda: len(stream.frames) >= 2)
+    pause.set()
+    stream.thread.stop()
+    assert stream.frames[1].good_for_s > 0.6
 
 
 def test_streams_that_hang_end_together_within_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
