@@ -13,10 +13,11 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
-from onnx import inliner, version_converter
+from onnx import version_converter
 
 from cloud.foundry.form import OPSET
 from cloud.ownmodel.anatomy import opset
+from cloud.ownmodel.inlining import written_out
 from shared.engines.admission import LARGEST_MODEL_BYTES
 from shared.errors import EngineError, InputError
 
@@ -42,11 +43,11 @@ def load(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path))
     except (DecodeError, ValueError) as error:
         raise EngineError(f"{path} is no ONNX model: {_line(error)}.", "Give a file that an exporter wrote.") from error
-    except (OSError, onnx.checker.ValidationError) as error:
+    except (OSError, MemoryError, OverflowError, onnx.checker.ValidationError) as error:
         raise InputError(f"the weights of {path} cannot be read: {_line(error)}.", "Keep the files of its weights beside it.") from error
     if not model.graph.node:
         raise EngineError(f"{path} is no ONNX model: its graph is empty.", "Check that it was copied completely.")
-    return inliner.inline_local_functions(model) if model.functions else model
+    return written_out(model)
 
 
 def parts(path: Path) -> list[Path]:

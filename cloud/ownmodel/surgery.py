@@ -28,6 +28,8 @@ LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601: grey of red, green and blue."""
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 BATCH = "batch"
+LARGEST_SIDE = 4096
+"""Pixels of an input's side: a batch of one is then 200 MB."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +158,8 @@ def _layout(entry: Port, wanted: Wanted) -> tuple[bool, int, int]:
 
 def _side(own: int | str, given: int, name: str) -> int:
     if isinstance(own, int):
+        if not 1 <= own <= LARGEST_SIDE:
+            raise EngineError(f"the model's {name} is {own} pixels, a device's is 1 to {LARGEST_SIDE}.", "Export it for smaller pictures.")
         if given not in {0, own}:
             raise InputError(f"the model's {name} is fixed at {own} pixels, not {given}.", "Leave --size out.")
         return own

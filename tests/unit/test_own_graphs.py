@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cloud.ownmodel import anatomy, fitting, modelfile
+from cloud.ownmodel import anatomy, fitting, inlining, modelfile
 from cloud.ownmodel.normalisation import KNOWN, named
 from cloud.ownmodel.surgery import Wanted
 from shared.engines.onnx import OnnxEngine
@@ -171,3 +171,67 @@ def test_a_normalisation_that_is_none_is_refused(text: str) -> None:
 def test_a_normalisation_is_a_name_or_figures() -> None:
     assert named("symmetric") is KNOWN["symmetric"]
     assert named("0.1,0.2,0.3/0.5").std == (0.5, 0.5, 0.5)
+
+
+def functions(*, deep: int, wide: int, closed: bool = False) -> onnx.ModelProto:
+    """Return a classifier that ends in functions, each calling the one before so many times; closed, the first calls the last."""
+    made = []
+    for level in range(deep):
+        called = ("f", f"F{(level - 1) % deep}") if level or closed else ("", "Neg")
+        steps = [helper.make_node(called[1], [f"t{step}"], [f"t{step + 1}"], domain=called[0]) for step in range(wide)]
+        steps.append(helper.make_node("Identity", [f"t{wide}"], ["end"]))
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+        made.append(helper.make_function("f", f"F{level}", ["t0"], ["end"], steps, opsets))
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node(f"F{deep - 1}", ["flat"], ["y"], domain="f"),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", ["n", 3, 8, 8]), ("y", ["n", 3]))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=opsets, functions=made, ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (functions(deep=9, wide=10), "more than 100000 nodes"),
+        (functions(deep=3, wide=1, closed=True), "calls itself"),
+        (functions(deep=3000, wide=1), "cannot be written out"),
+    ],
+)
+def test_functions_that_explode_or_never_end_are_refused_before_they_are_written_out(
+    tmp_path: Path, model: onnx.ModelProto, says: str
+) -> None:
+    (tmp_path / "given.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(EngineError, match=says):
+        modelfile.load(tmp_path / "given.onnx")
+
+
+def test_functions_are_written_out_and_counted_before(tmp_path: Path) -> None:
+    model = functions(deep=3, wide=4)
+    (tmp_path / "given.onnx").write_bytes(model.SerializeToString())
+    assert len(modelfile.load(tmp_path / "given.onnx").graph.node) == inlining.expanded(model)
+
+
+@pytest.mark.parametrize(("location", "length"), [("../../../../etc/hostname", 1), ("/etc/hostname", 1), ("w.bin", 1 << 60)])
+def test_weights_that_lead_out_of_the_folder_or_say_more_than_there_is_are_refused(tmp_path: Path, location: str, length: int) -> None:
+    model = onnx.load(str(classifier(tmp_path / "given.onnx")))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(length))):
+        tensor.external_data.add(key=key, value=value)
+    (tmp_path / "w.bin").write_bytes(bytes(24))
+    (tmp_path / "given.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises((EngineError, InputError)):
+        fitting.fit(tmp_path / "given.onnx", Wanted(), tmp_path / "fitted.onnx")
+
+
+def test_an_input_of_gigapixels_is_refused(tmp_path: Path) -> None:
+    model = onnx.load(str(classifier(tmp_path / "given.onnx")))
+    for place in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = 1 << 20
+    (tmp_path / "given.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(EngineError, match="1048576 pixels"):
+        fitting.fit(tmp_path / "given.onnx", Wanted(), tmp_path / "fitted.onnx")
