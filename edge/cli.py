@@ -30,6 +30,7 @@ app = typer.Typer(no_args_is_help=True, help="Run the device's agent and look at
 Config = Annotated[Path, typer.Option("--config", help="The device's configuration, edge.toml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 DEFAULT = Path("edge.toml")
+LONG_SILENCE_S = 30.0
 
 
 @app.command()
@@ -55,12 +56,14 @@ def status(config: Config = DEFAULT, as_json: Json = False) -> None:
         return
     link, update = answer["link"], answer["update"]
     typer.echo(f"{answer['name']}: release {answer['release']} ({answer['model']['engine'] or 'waiting for the first model'})")
+    if answer["model"]["reason"]:
+        typer.echo(f"model    failed on frames: {answer['model']['reason']}")
     typer.echo(f"update   {update['state']} {update['reason']}".rstrip())
     for name, stream in answer["streams"].items():
         counts = " ".join(
             f"{key} {stream[key]}" for key in ("frames", "dropped", "kept", "deferred", "audited", "failed", "corrupt", "inherited")
         )
-        typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip())
+        typer.echo(f"stream   {name}: {stream['state']} {counts} {stream['reason']}".rstrip() + _doubts(stream))
     if answer["drops"]:
         counts = " ".join(f"{reason} {count}" for reason, count in sorted(answer["drops"].items()))
         typer.echo(f"dropped  {counts}; {answer['converted_share']:.0%} of the frames are converted")
@@ -217,6 +220,12 @@ def _check_profile(settings: EdgeSettings) -> str:
         raise InputError(f"this machine does not fit {found.name}: not {wrong[0].what}.", wrong[0].remedy)
     chosen = choose(found, machine)
     return f"{found.name}, {chosen.engine} {chosen.precision}"
+
+
+def _doubts(stream: dict[str, Any]) -> str:
+    """Return what is odd about a stream that runs, in words."""
+    still = f"; the picture has not changed for {stream['frozen_s']:.0f} s" if stream["frozen_s"] else ""
+    return still + (f"; nothing has come for {stream['silent_s']:.0f} s" if stream["silent_s"] > LONG_SILENCE_S else "")
 
 
 def _check_stream(stream: Any) -> str:

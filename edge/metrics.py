@@ -23,6 +23,7 @@ FIGURES = (
     Figure(name="frames_corrupt_total", help="Frames that were damaged.", path=("streams", "*", "corrupt"), label="stream"),
     Figure(name="stream_connections_total", help="Times a source was opened.", path=("streams", "*", "connections"), label="stream"),
     Figure(name="stream_frozen_s", help="Seconds a live picture has been the same.", path=("streams", "*", "frozen_s"), label="stream"),
+    Figure(name="stream_silent_s", help="Seconds a running stream gave nothing.", path=("streams", "*", "silent_s"), label="stream"),
     Figure(name="live_risk", help="Share of audit samples kept on which student and expert differ.", path=("live", "risk")),
     Figure(name="live_risk_low", help="Lower end of its interval.", path=("live", "low")),
     Figure(name="live_risk_high", help="Upper end of its interval.", path=("live", "high")),

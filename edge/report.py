@@ -205,6 +205,7 @@ class Reporter:
             "first_frame_s": round(state.first_frame_s, 3),
             "picture": f"{state.width}x{state.height}" if state.width else "",
             "frozen_s": round(state.frozen_s, 1),
+            "silent_s": round(state.silent_s(clock.monotonic()), 1),
         }
 
     def _spool_status(self) -> dict[str, Any]:

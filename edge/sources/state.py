@@ -20,7 +20,7 @@ class StreamState(msgspec.Struct, kw_only=True):
 
     `still` frames were kept back by the motion gate, `thinned` ones never got a number. `connections` counts how often the source was
     opened, `first_frame_s` how long the last opening took to its first frame; `height` and `width` are the picture's, `frozen_s` for
-    how long a live picture has not changed in a bit (0 below FROZEN_S).
+    how long a live picture has not changed in a bit (0 below FROZEN_S); `seen_at` is when the last frame came (monotonic seconds).
     """
 
     state: str = "starting"
@@ -35,6 +35,11 @@ class StreamState(msgspec.Struct, kw_only=True):
     height: int = 0
     width: int = 0
     frozen_s: float = 0.0
+    seen_at: float = 0.0
+
+    def silent_s(self, now: float) -> float:
+        """Return for how long a source that should run has given nothing: it may hang where no time-out reaches, as in a driver."""
+        return max(0.0, now - self.seen_at) if self.seen_at and self.state == "running" else 0.0
 
     @property
     def delivered(self) -> int:
@@ -66,9 +71,11 @@ class Watch:
             self._state.first_frame_s = now - self._dialled_at
             self._dialled_at = None
         self._state.height, self._state.width = size
+        self._state.seen_at = now
 
     def compare(self, luma: Luma, now: float) -> None:
         """Compare a live frame's brightness, sampled, with the frame before."""
+        self._state.seen_at = now
         found = zlib.crc32(luma[::16, ::4].tobytes())
         if found != self._print:
             self._print, self._same_since = found, now

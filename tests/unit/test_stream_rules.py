@@ -195,3 +195,15 @@ def test_a_pipeline_gets_its_end_and_may_not_bring_one() -> None:
     for wrong in ("", " ! ", "videotestsrc ! fakesink", "a ! appsink name=b"):
         with pytest.raises(ConfigurationError, match="sink"):
             completed(wrong)
+
+
+def test_a_source_that_hangs_is_seen_by_its_silence() -> None:
+    state = StreamState()
+    watch = Watch(state)
+    assert state.silent_s(50.0) == 0.0
+    watch.dialled(50.0)
+    watch.saw((48, 64), 51.0)
+    state.state = "running"
+    assert state.silent_s(91.0) == 40.0
+    state.state = "failed"
+    assert state.silent_s(91.0) == 0.0
