@@ -19,7 +19,7 @@ from shared.deferral.scores import SCORES
 from shared.errors import EngineError
 from shared.release.card import Card
 from shared.vision.boxes import Detections
-from shared.vision.tasks.classification import decode
+from shared.vision.tasks.classification import decode, prediction
 from shared.vision.tasks.detection import Detection
 from shared.vision.tasks.masks import soft_dice_confidence
 from shared.vision.tasks.segmentation import Segmentation
@@ -78,6 +78,9 @@ def _classes(card: Card, _name: str) -> Reader:
     score = scores.of(card.calibration)
 
     def read(outputs: Outputs) -> Reading:
+        if score is scores.margin and outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.size <= scores.SMALL:
+            rows = outputs.tolist()
+            return Reading(predictions=[prediction(row) for row in rows], scores=[scores.row_margin(row) for row in rows])
         return Reading(predictions=decode(outputs), scores=score(outputs).tolist())
 
     return read

@@ -52,10 +52,15 @@ def _gap(values: Values) -> Values:
     if values.ndim != 2 or values.shape[1] < 2:
         raise EngineError(f"a margin needs logits of at least two classes, not of shape {values.shape}.")
     if values.size <= SMALL:
-        pairs = [sorted(row)[-2:] for row in values.tolist()]
-        return np.array([high - low for low, high in pairs], np.float64)
+        return np.array([row_margin(row) for row in values.tolist()], np.float64)
     top = np.partition(values, -2, axis=1)
     return np.asarray(top[:, -1] - top[:, -2])
+
+
+def row_margin(row: list[float]) -> float:
+    """Return the margin of one row of at least two logits, equal to `margin` to the last bit."""
+    low, high = sorted(row)[-2:]
+    return high - low
 
 
 Score = Callable[[Logits], Values]

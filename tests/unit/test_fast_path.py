@@ -8,6 +8,8 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.events import Inferred
 from edge.model import LoadedModel, open_model
@@ -16,8 +18,10 @@ from edge.sources.decoded import SCALING
 from edge.sources.stream import StreamThread, Wishes
 from edge.sources.video import VideoSource
 from shared.deferral.policy import Policy
+from shared.deferral.reading import reader_of
 from shared.deferral.scores import SCORES
 from shared.engines.onnx import OnnxEngine
+from shared.release.card import Card, InputSpec, Lineage, SelfTest
 from shared.vision.preprocess import prepare
 from shared.vision.tasks.classification import decode
 from tests.unit.pipeline_parts import Device
@@ -111,6 +115,22 @@ def test_the_pipeline_decides_as_the_plain_loop_does(tmp_path: Path, video: Path
             assert outcome[:3] == plain[number][:3]
             assert outcome[3] == pytest.approx(plain[number][3], abs=1e-5)
     assert len({outcome[1] for outcomes in found.values() for outcome in outcomes.values()}) > 1
+
+
+@given(st.integers(1, 60), st.integers(2, 9), st.integers(0, 2**32 - 1))
+def test_a_small_batch_is_read_as_a_large_one(frames: int, classes: int, seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 5, (frames, classes)).astype(np.float32)
+    card = Card(
+        model="m",
+        release=1,
+        labels=tuple("abcdefghi"[:classes]),
+        input=InputSpec(width=8, height=8),
+        self_test=SelfTest(shape=(1,), inputs="", logits=(), tolerance=0.0),
+        lineage=Lineage(parent=0, round=0, recipe="", data="", code="", created_at=0.0),
+    )
+    reading = reader_of(card)(logits)
+    assert reading.predictions == decode(logits)
+    assert reading.scores == SCORES["margin"](logits).tolist() == [float(np.diff(np.sort(row.astype(float))[-2:])[0]) for row in logits]
 
 
 def test_a_forwarded_frame_carries_the_whole_picture(tmp_path: Path, video: Path, model: LoadedModel) -> None:

@@ -51,11 +51,14 @@ def decode(logits: Logits) -> list[Prediction]:
         One prediction per row, with the softmax over all classes, in single precision as the network's own numbers: what lies beyond
         is noise that no compression takes away.
     """
-    return [_predict(row) for row in logits.tolist()]
+    return [prediction(row) for row in logits.tolist()]
 
 
-def _predict(row: list[float]) -> Prediction:
-    """Softmax of one row in plain Python: on a device with a handful of classes, numpy's eight calls cost three times as much."""
+def prediction(row: list[float]) -> Prediction:
+    """Return the prediction of one row of logits.
+
+    Softmax in plain Python: on a device with a handful of classes, numpy's eight calls cost three times as much.
+    """
     highest = max(row)
     weights = [exp(value - highest) for value in row]
     total = sum(weights)

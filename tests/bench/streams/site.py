@@ -142,16 +142,27 @@ def over_rtsp(model: LoadedModel, folder: Path, video: Path, *, count: int, span
             cameras.terminate()
 
 
-def carried(model: LoadedModel, folder: Path, cameras: Cameras, *, guess: float, span_s: float) -> tuple[int, list[dict[str, float]]]:
-    """Return the most streams of which 99 % of the frames that were due were read and answered, and every try from the guess down."""
-    tries: list[dict[str, float]] = []
-    count = max(1, int(guess))
-    while True:
-        found = run(model, folder / f"{count}", cameras, count=count, span_s=span_s)
+def carried(
+    model: LoadedModel, folder: Path, cameras: Cameras, *, guess: float, span_s: float
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Return the try with the most streams of which 99 % of the frames that were due were read and answered, and every try.
+
+    From the guess downwards until one is carried, then upwards by a twelfth until one is not.
+    """
+    tries = [run(model, folder / "0", cameras, count=max(1, int(guess)), span_s=span_s)]
+    while not _is_carried(last := tries[-1]) and last["streams"] > 1:
+        count = last["streams"] * min(0.85, max(0.4, last["read_share"] * last["answered_share"]))
+        tries.append(run(model, folder / str(len(tries)), cameras, count=max(1, int(count)), span_s=span_s))
+    most = tries[-1]
+    while not any(one["streams"] <= most["streams"] * 13 // 12 for one in tries if not _is_carried(one)):
+        found = run(model, folder / str(len(tries)), cameras, count=int(most["streams"] * 13 // 12), span_s=span_s)
         tries.append(found)
-        if count == 1 or min(found["read_share"], found["answered_share"]) >= 0.99:
-            return count, tries
-        count = max(1, int(count * min(0.85, max(0.4, found["read_share"] * found["answered_share"]))))
+        most = found if _is_carried(found) else most
+    return most, tries
+
+
+def _is_carried(found: dict[str, float]) -> bool:
+    return min(found["read_share"], found["answered_share"]) >= 0.99
 
 
 def _span(site: Site, threads: Sequence[StreamThread], span_s: float) -> dict[str, float]:
