@@ -20,14 +20,12 @@ def prior(contexts: int = 4) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
 
 
 class Story:
-    """A sequence of calls of all three verbs with tables that learn, the same for both directions."""
+    """A sequence of calls of both verbs with tables that learn, the same for both directions."""
 
     def __init__(self, seed: int, calls: int, size: int) -> None:
         rng = np.random.default_rng(seed)
         self.contexts = [rng.integers(0, 4, rng.integers(0, size + 1)).astype(np.int64) for _ in range(calls)]
         self.symbols = [np.minimum(rng.geometric(0.6, len(one)) - 1, SYMBOLS - 1).astype(np.int64) for one in self.contexts]
-        self.zeros = [rng.integers(1, ONE, len(one)).astype(np.uint32) for one in self.contexts]
-        self.bits = [rng.random(len(one)) < 0.2 for one in self.contexts]
         self.widths = [rng.integers(0, 17, len(one)).astype(np.uint32) for one in self.contexts]
         self.numbers = [(rng.integers(0, ONE, len(one)) >> (16 - one)).astype(np.uint32) for one in self.widths]
 
@@ -36,9 +34,8 @@ class Story:
         for index, contexts in enumerate(self.contexts):
             picked = coder.pick(table, contexts, self.symbols[index] if known else None)
             table.learn(contexts, picked)
-            flipped = coder.flip(self.zeros[index], self.bits[index] if known else None)
             numbers = coder.raw(self.widths[index], self.numbers[index] if known else None)
-            told += [picked.tolist(), flipped.tolist(), numbers.tolist()]
+            told += [picked.tolist(), numbers.tolist()]
         return told
 
 

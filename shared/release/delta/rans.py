@@ -4,19 +4,18 @@ Source: Duda, "Asymmetric numeral systems" (2014); Giesen, "Interleaved entropy 
 bits, probabilities out of 2^16; one step reads at most one word per lane, so a step is a dozen numpy calls on all lanes at once, and the
 same bits on every CPU.
 
-Symbol number i of a call lies in lane i modulo the number of lanes. Both coders have the same three verbs, so that one model serves both
+Symbol number i of a call lies in lane i modulo the number of lanes. Both coders have the same two verbs, so that one model serves both
 directions: the encoder takes `values` and returns them, the decoder ignores them and returns what was coded.
 
     pick   a symbol of a table, by context
-    flip   a bit with a given probability
     raw    up to 16 bits that nothing is known of
 
 Example:
     >>> encoder = Encoder()
-    >>> bits = np.array([True, False, False])
-    >>> _ = encoder.flip(np.full(3, 40_000, np.uint32), bits)
-    >>> Decoder(encoder.finish(lanes=2), lanes=2).flip(np.full(3, 40_000, np.uint32), None).tolist()
-    [True, False, False]
+    >>> bits = np.array([3, 3, 3], np.uint32)
+    >>> _ = encoder.raw(bits, np.array([1, 7, 0], np.uint32))
+    >>> Decoder(encoder.finish(lanes=2), lanes=2).raw(bits, None).tolist()
+    [1, 7, 0]
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ _SHIFT = np.uint32(BITS)
 
 Words = npt.NDArray[np.uint32]
 Indices = npt.NDArray[np.int64]
-Bits = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
 
 
@@ -64,9 +62,6 @@ class Coder(Protocol):
     def pick(self, table: Spread, contexts: Indices, values: Indices | None) -> Indices:
         """Code one symbol per context."""
 
-    def flip(self, zeros: Words, values: Bits | None) -> Bits:
-        """Code one bit each; `zeros` is the probability of False in 1..65535."""
-
     def raw(self, widths: Words, values: Words | None) -> Words:
         """Code numbers of `widths` bits, each 0..16."""
 
@@ -82,12 +77,6 @@ class Encoder:
         assert values is not None  # noqa: S101 - the model's other direction
         places = contexts * table.symbols + values
         self._calls.append((table.starts[places] & _LOW, table.widths[places]))
-        return values
-
-    def flip(self, zeros: Words, values: Bits | None) -> Bits:
-        """Take one bit each."""
-        assert values is not None  # noqa: S101
-        self._calls.append((np.where(values, zeros, np.uint32(0)), np.where(values, np.uint32(ONE) - zeros, zeros)))
         return values
 
     def raw(self, widths: Words, values: Words | None) -> Words:
@@ -146,29 +135,22 @@ class Decoder:
     def pick(self, table: Spread, contexts: Indices, values: Indices | None) -> Indices:
         """Return one symbol per context."""
         del values
-        found = np.empty(len(contexts), np.int64)
-        first = contexts * table.symbols
-        whole, bounds = table.widths[first], contexts.astype(np.uint32) << _SHIFT
+        starts, widths = table.starts, table.widths
+        first, bounds = contexts * table.symbols, contexts.astype(np.uint32) << _SHIFT
+        whole, found = widths[first], np.zeros(len(contexts), np.int64)
         for at in range(0, len(contexts), self._lanes):
-            part = slice(at, at + self._lanes)
-            slots = self._slots(len(first[part]))
-            places = first[part].copy()
-            others = np.flatnonzero(slots >= whole[part])  # the first symbol is the usual one
-            places[others] = np.searchsorted(table.starts, bounds[part][others] | slots[others], "right") - 1
-            found[part] = places
-            self._take(slots, table.starts[places] & _LOW, table.widths[places])
-        return found - first
-
-    def flip(self, zeros: Words, values: Bits | None) -> Bits:
-        """Return one bit each."""
-        del values
-        found = np.empty(len(zeros), np.bool_)
-        for at in range(0, len(zeros), self._lanes):
-            chance = zeros[at : at + self._lanes]
-            slots = self._slots(len(chance))
-            bits = slots >= chance
-            found[at : at + self._lanes] = bits
-            self._take(slots, np.where(bits, chance, np.uint32(0)), np.where(bits, np.uint32(ONE) - chance, chance))
+            usual = whole[at : at + self._lanes]
+            some = self._states[: len(usual)]
+            slots = some & _LOW
+            some >>= _SHIFT
+            others = (slots >= usual).nonzero()[0]  # the first symbol is the usual one: all lanes take it, the others are put right
+            places = np.searchsorted(starts, bounds[at + others] | slots[others], "right") - 1
+            right = some[others] * widths[places] + slots[others] - (starts[places] & _LOW)
+            some *= usual
+            some += slots
+            some[others] = right
+            found[at + others] = places - first[at + others]
+            self._refill(some)
         return found
 
     def raw(self, widths: Words, values: Words | None) -> Words:
@@ -177,11 +159,24 @@ class Decoder:
         found = np.empty(len(widths), np.uint32)
         for at in range(0, len(widths), self._lanes):
             spare = _SHIFT - widths[at : at + self._lanes]
-            slots = self._slots(len(spare))
+            some = self._states[: len(spare)]
+            slots = some & _LOW
             numbers = slots >> spare
             found[at : at + self._lanes] = numbers
-            self._take(slots, numbers << spare, np.uint32(1) << spare)
+            some >>= _SHIFT
+            some <<= spare
+            some += slots - (numbers << spare)
+            self._refill(some)
         return found
+
+    def _refill(self, some: Words) -> None:
+        """Read a word into each lane that ran low."""
+        empty = (some < ONE).nonzero()[0]
+        end = self._place + len(empty)
+        if end > len(self._words):
+            raise ProtocolError("a coded block of the delta is cut short.")
+        some[empty] = (some[empty] << _SHIFT) | self._words[self._place : end]
+        self._place = end
 
     def finish(self) -> None:
         """Check that everything was read and that the lanes are where the encoder began.
@@ -191,22 +186,3 @@ class Decoder:
         """
         if self._place != len(self._words) or (self._states != ONE).any():
             raise ProtocolError("a coded block of the delta does not end where it should.")
-
-    def _slots(self, count: int) -> Words:
-        slots: Words = self._states[:count] & _LOW
-        return slots
-
-    def _take(self, slots: Words, starts: Words, widths: Words) -> None:
-        some = self._states[: len(slots)]
-        some >>= _SHIFT
-        some *= widths
-        some += slots
-        some -= starts
-        empty = np.flatnonzero(some < ONE)
-        if not len(empty):
-            return
-        end = self._place + len(empty)
-        if end > len(self._words):
-            raise ProtocolError("a coded block of the delta is cut short.")
-        some[empty] = (some[empty] << _SHIFT) | self._words[self._place : end]
-        self._place = end

@@ -31,8 +31,10 @@ SURE = 8
 """Classes of how strongly the first singular pair speaks."""
 MANTISSA = 16
 LARGEST_STEP = 1 << 15
+ENOUGH = 1 << 18
+"""A singular pair is not fitted again once it rests on this many elements that moved."""
 _POWERS = np.array([1 << k for k in range(32)], np.uint32)
-_FIRST_STEP = 64
+_FIRST_STEP = 192
 _SHORTEST_SIDE = 4
 """A tensor with a shorter side has no singular pair worth knowing."""
 _GAINS = np.array([(16 * (65536, 77936, 92682, 110218)[k % 4] << k // 4) >> 19 for k in range(24)], np.int64)
@@ -99,7 +101,9 @@ class Model:
         Returns:
             The residuals.
         """
-        tables = self._tables.setdefault(field.wide, Tables(wide=field.wide))
+        if field.wide not in self._tables:
+            self._tables[field.wide] = Tables(wide=field.wide)
+        tables = self._tables[field.wide]
         start = self._coder.raw(np.array([16], np.uint32), None if residuals is None else _start(field, residuals))
         return _Pass(self._coder, tables, field, int(start[0])).run(residuals)
 
@@ -114,21 +118,27 @@ class _Pass:
         self._start = start
         self._levels = Levels(field.rows, field.columns, start) if field.wide else Rates(field.rows, field.columns, start)
         self._pair = Alignment(field.rows, field.columns)
-        self._moved: list[tuple[Indices, Indices, npt.NDArray[np.int64]]] = []
+        self._moved: list[tuple[Array, Array, Array]] = []
+        self._fitting = min(field.rows, field.columns) >= _SHORTEST_SIDE
 
     def run(self, residuals: Residuals | None) -> Residuals:
         count = self._field.rows * self._field.columns
         found = np.zeros(count, np.int32)
         order, fit_at = _order(count), 0
-        paired = min(self._field.rows, self._field.columns) >= _SHORTEST_SIDE
-        for begin, end in _steps(count):
+        for begin, end in _steps(count, 6 if self._fitting else 2):
             places = order[begin:end].astype(np.int64)
             found[places] = self._step(places, None if residuals is None else residuals[places])
-            if paired and end >= fit_at and end < count:
-                rows, columns, values = (np.concatenate(parts) for parts in zip(*self._moved, strict=True))
-                self._pair.fit(rows, columns, values, share=count * 256 // end)
+            if self._fitting and fit_at <= end < count:
+                self._fit(count * 256 // end)
                 fit_at = end * 3 // 2
         return found
+
+    def _fit(self, share: int) -> None:
+        rows, columns, values = (np.concatenate(parts) for parts in zip(*self._moved, strict=True))
+        self._pair.fit(rows, columns, values.astype(np.int64), share=share)
+        if len(values) >= ENOUGH:
+            self._fitting = False
+            self._moved.clear()
 
     def _step(self, places: Indices, known: Residuals | None) -> Residuals:
         rows = places // self._field.columns
@@ -150,11 +160,11 @@ class _Pass:
         strength = self._pair.rows[rows] + self._pair.columns[columns] - 64 - expected
         if self._field.wide:
             strength += self._start - 16
-        return np.clip((strength + 2 * SURE) >> 1, 0, SURE - 1), self._pair.row_signs[rows] ^ self._pair.column_signs[columns]
+        return _within((strength + 2 * SURE) >> 1, SURE), self._pair.row_signs[rows] ^ self._pair.column_signs[columns]
 
     def _sizes(self, level: npt.NDArray[np.int64], lean: Indices, sure: Indices, known: Residuals | None) -> Indices:
         scale, nears = self._tables.scale, self._tables.nears
-        contexts = np.clip(level - scale.lowest, 0, scale.contexts - 1)
+        contexts = _within(level - scale.lowest, scale.contexts)
         if nears > 1:
             contexts = contexts * nears + np.abs(lean)
         contexts = contexts * SURE + sure
@@ -166,6 +176,8 @@ class _Pass:
         self, classes: Indices, lean: Indices, sure: Indices, negative: npt.NDArray[np.bool_], known: Residuals | None
     ) -> Residuals:
         """Code sign and lower bits of what moved."""
+        if not len(classes):
+            return np.zeros(0, np.int32)
         tilted = np.where(negative, -lean, lean) + NEAR
         contexts = (tilted * SURE + sure) * 2 + (classes == 1)
         against = self._coder.pick(self._tables.signs, contexts, None if known is None else ((known < 0) != negative).astype(np.int64))
@@ -180,6 +192,8 @@ class _Pass:
             (self._tables.halves, np.flatnonzero(classes == 2), 1),
             (self._tables.tops, np.flatnonzero(classes > 2), 2),
         ):
+            if not len(at):
+                continue
             depth = classes[at] - 1 - bits
             contexts = np.minimum(classes[at], MANTISSA - 1)
             top = self._coder.pick(
@@ -190,6 +204,8 @@ class _Pass:
         rest = np.maximum(classes - 3, 0).astype(np.uint32)
         for shift in (0, 16):
             at = np.flatnonzero(rest > shift)
+            if not len(at):
+                continue
             width = np.minimum(rest[at] - np.uint32(shift), 16)
             mask = (np.uint32(1) << width) - np.uint32(1)
             low = self._coder.raw(width, None if known is None else (known[at] >> np.uint32(shift)) & mask)
@@ -199,12 +215,13 @@ class _Pass:
     def _learn(self, rows: Indices, columns: Indices, moved: Indices, levels: npt.NDArray[np.int64], values: Residuals) -> None:
         if isinstance(self._levels, Levels):
             self._levels.add(rows, columns, levels)
-            gains = _GAINS[np.clip(levels[moved] - self._start + 12, 0, len(_GAINS) - 1)]
+            gains = _GAINS[_within(levels[moved] - self._start + 12, len(_GAINS))]
             seen = np.where(values < 0, -gains, gains)
         else:
-            seen = np.clip(values, -16, 16).astype(np.int64)
+            seen = np.minimum(np.maximum(values, -16), 16).astype(np.int64)
             self._levels.add(rows, columns, moved, np.abs(values.astype(np.int64)))
-        self._moved.append((rows[moved], columns[moved], seen))
+        if self._fitting:
+            self._moved.append((rows[moved].astype(np.int32), columns[moved].astype(np.int32), seen.astype(np.int8)))
 
 
 def _start(field: Field, residuals: Residuals) -> Words:
@@ -218,6 +235,11 @@ def _start(field: Field, residuals: Residuals) -> Words:
     return np.array([max(mean.bit_length() * 4 - 2, 0)], np.uint32)
 
 
+def _within(values: npt.NDArray[np.int64], count: int) -> Indices:
+    """Return values limited to 0 .. count - 1; numpy's own clip looks up the type's limits each time."""
+    return np.minimum(np.maximum(values, 0), count - 1)
+
+
 def _sizes_of(residuals: Residuals) -> Words:
     bits = residuals.view(np.uint32)
     return np.where(residuals < 0, 0 - bits, bits)
@@ -227,12 +249,13 @@ def _classes(residuals: Residuals) -> Indices:
     return np.searchsorted(_POWERS, _sizes_of(residuals), "right")
 
 
-def _steps(count: int) -> Iterator[tuple[int, int]]:
-    begin, size = 0, max(count >> 7, _FIRST_STEP)
+def _steps(count: int, first: int) -> Iterator[tuple[int, int]]:
+    """Yield from where to where each step goes; the first takes 2^-first of all."""
+    begin, size = 0, max(count >> first, _FIRST_STEP)
     while begin < count:
-        end = min(begin + size, count)
+        end = min(begin + size, count) if count - begin >= 2 * size else count
         yield begin, end
-        begin, size = end, min(size * 3 // 2, max(count >> 4, _FIRST_STEP), LARGEST_STEP)
+        begin, size = end, min(size * 2, max(count >> 3, _FIRST_STEP), LARGEST_STEP)
 
 
 @lru_cache(maxsize=1)

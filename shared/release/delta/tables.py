@@ -25,8 +25,7 @@ class Table:
 
     def __init__(self, prior: npt.NDArray[np.int64]) -> None:
         self._counts = prior.astype(np.int64)
-        self._starts, self._widths = _spread(self._counts)
-        self._stale = False
+        self._starts, self._widths = _spread(self._counts, np.arange(len(prior)))
 
     @property
     def symbols(self) -> int:
@@ -35,36 +34,31 @@ class Table:
 
     @property
     def starts(self) -> Words:
-        """Context << 16 | start, ascending."""
-        self._refresh()
-        return self._starts
+        """Starts as context << 16 | start, ascending."""
+        return self._starts.ravel()
 
     @property
     def widths(self) -> Words:
         """Width of each symbol out of 2^16."""
-        self._refresh()
-        return self._widths
+        return self._widths.ravel()
 
     def learn(self, contexts: Indices, values: Indices) -> None:
-        """Add what was coded."""
-        seen = np.bincount(contexts * self.symbols + values, minlength=self._counts.size)
-        self._counts += seen.reshape(self._counts.shape) * STEP
-        full = self._counts.sum(axis=1) > LARGEST_TOTAL
-        if full.any():
-            self._counts[full] = (self._counts[full] + 1) >> 1
-        self._stale = True
-
-    def _refresh(self) -> None:
-        if self._stale:
-            self._starts, self._widths = _spread(self._counts)
-            self._stale = False
+        """Add what was coded; only the contexts met are worked out anew."""
+        met = np.bincount(contexts, minlength=len(self._counts))
+        rows = np.flatnonzero(met)
+        met[rows] = np.arange(len(rows))
+        seen = np.bincount(met[contexts] * self.symbols + values, minlength=len(rows) * self.symbols)
+        counts = self._counts[rows] + seen.reshape(-1, self.symbols) * STEP
+        full = counts.sum(axis=1) > LARGEST_TOTAL
+        counts[full] = (counts[full] + 1) >> 1
+        self._counts[rows] = counts
+        self._starts[rows], self._widths[rows] = _spread(counts, rows)
 
 
-def _spread(counts: npt.NDArray[np.int64]) -> tuple[Words, Words]:
+def _spread(counts: npt.NDArray[np.int64], contexts: Indices) -> tuple[Words, Words]:
     """Return starts and widths of distributions in the proportion of counts; no symbol has nothing."""
-    contexts, symbols = counts.shape
+    symbols = counts.shape[1]
     widths = 1 + counts * (ONE - symbols) // counts.sum(axis=1, keepdims=True)
-    rows = np.arange(contexts)
-    widths[rows, widths.argmax(axis=1)] += ONE - widths.sum(axis=1)
-    starts = np.cumsum(widths, axis=1) - widths + (rows << BITS)[:, None]
-    return starts.ravel().astype(np.uint32), widths.ravel().astype(np.uint32)
+    widths[np.arange(len(counts)), widths.argmax(axis=1)] += ONE - widths.sum(axis=1)
+    starts = np.cumsum(widths, axis=1) - widths + (contexts << BITS)[:, None]
+    return starts.astype(np.uint32), widths.astype(np.uint32)

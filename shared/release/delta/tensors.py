@@ -18,7 +18,7 @@ from shared.release.delta.predict import Predictions
 from shared.release.delta.rans import LANE_BYTES, MOST_LANES, Decoder, Encoder
 from shared.release.delta.residual import Model
 
-LANES_SHARE = 80
+LANES_SHARE = 40
 """Lanes may cost about one part in this many of a block's information."""
 
 
