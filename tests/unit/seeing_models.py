@@ -41,14 +41,16 @@ def segmenter(classes: int = 2) -> bytes:
 
 
 def logarithmic() -> bytes:
-    """Return a classifier of the redder and the greener picture whose answer to black is no number."""
+    """Return a classifier of the redder and the greener picture whose answer to white is no number."""
     nodes = [
         helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("Log", ["flat"], ["logs"]),
+        helper.make_node("Sub", ["one", "flat"], ["dark"]),
+        helper.make_node("Log", ["dark"], ["logs"]),
         helper.make_node("MatMul", ["logs", "w"], ["logits"]),
     ]
-    return _model(nodes, {"w": np.array([[1, 0], [0, 1], [0, 0]], np.float32)}, ("logits", ["n", 2]))
+    tensors = {"one": np.ones(1, np.float32), "w": -np.array([[1, 0], [0, 1], [0, 0]], np.float32)}
+    return _model(nodes, tensors, ("logits", ["n", 2]))
 
 
 def _model(nodes: list[onnx.NodeProto], tensors: dict[str, np.ndarray], output: tuple[str, list[str | int]]) -> bytes:

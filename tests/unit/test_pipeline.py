@@ -218,14 +218,14 @@ def test_a_failing_model_is_counted_and_a_swap_back_goes_on(tmp_path: Path) -> N
 
 
 def test_a_frame_on_which_the_model_answers_nonsense_costs_no_other_stream_its_answer(tmp_path: Path) -> None:
-    data = seeing_models.logarithmic()  # the logarithm of black is minus infinity
+    data = seeing_models.logarithmic()  # the logarithm of what white lacks is minus infinity
     folder = seeing_models.write(tmp_path / "r", data, task="classification", labels=("red", "green"), calibration=None)
     card = decode_card((folder / "card.json").read_bytes())
     engine = OnnxEngine(folder / "model.onnx").load()
     with pytest.raises(EngineError, match="not finite"):
-        engine.run(np.zeros((1, 3, SIZE, SIZE), np.float32))
+        engine.run(np.ones((1, 3, SIZE, SIZE), np.float32))
     with Device(tmp_path) as device:
-        for stream, picture_of in (("a", np.zeros_like(SURE_RED)), ("b", np.maximum(SURE_RED, 5))):
+        for stream, picture_of in (("a", np.full_like(SURE_RED, 255)), ("b", SURE_RED)):
             device.newest.put(frame(0, picture_of, stream))
         device.models.swap(LoadedModel(engine=engine, card=card))
         until(lambda: device.output.written == 1 and device.counts("a")[3] == 1)
