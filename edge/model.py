@@ -16,10 +16,12 @@ import numpy as np
 from shared.deferral import scores, second
 from shared.engines.base import Engine
 from shared.errors import EngineError, TrustError
-from shared.release.card import Card, decode_card, sha256
+from shared.release.card import Card, InputSpec, decode_card, sha256
 from shared.vision.tasks.task import task_of
 
 MakeEngine = Callable[[Path], Engine]
+LARGEST_SIDE = 4096
+"""Of a network's input, pixels."""
 
 
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ def open_model(onnx: Path, card: Path, make_engine: MakeEngine) -> LoadedModel:
         The model, warm.
 
     Raises:
-        TrustError: the card cannot be read, names another file than this, or has a learned score or
+        TrustError: the card cannot be read, names another file than this, describes no input that can be, or has a learned score or
             second look that does not fit it.
         EngineError: the model cannot be read or run, or does not fit its card.
     """
@@ -81,7 +83,15 @@ def open_model(onnx: Path, card: Path, make_engine: MakeEngine) -> LoadedModel:
         raise TrustError(f"{onnx.name} is not the file its card describes.", "Copy both files of one release.")
     scores.check(described)
     second.check(described)
-    engine = make_engine(onnx)
     spec = described.input
+    _check_input(spec)
+    engine = make_engine(onnx)
     task_of(described).check(engine.run(np.zeros((1, spec.channels, spec.height, spec.width), np.float32)).shape)
     return LoadedModel(engine=engine, card=described)
+
+
+def _check_input(spec: InputSpec) -> None:
+    is_sized = min(spec.width, spec.height) >= 1 and max(spec.width, spec.height) <= LARGEST_SIDE
+    if not is_sized or not spec.channels == len(spec.mean) == len(spec.std) or min(spec.std, default=0.0) <= 0.0:
+        shape = f"{spec.width}x{spec.height} pixels of {spec.channels} channels, mean {spec.mean}, std {spec.std}"
+        raise TrustError(f"the card describes an input that cannot be: {shape}.", "Use another release.")

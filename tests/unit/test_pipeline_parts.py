@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from edge.waiting import Waiting
 from shared.deferral.policy import Action, Decision
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, StorageError, TrustError
-from shared.release.card import QualityPoint
+from shared.release.card import QualityPoint, decode_card, encode_card
 from shared.wire.messages import Prediction
 from tests.unit.edge_parts import frame, load, write_release
 from tests.unit.pipeline_parts import SURE_RED
@@ -136,6 +137,17 @@ def test_a_model_that_is_not_its_cards_is_refused(tmp_path: Path) -> None:
         load(other)
     with pytest.raises(EngineError, match="read"):
         load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "change", [{"std": (1.0, 0.0, 1.0)}, {"width": 0}, {"height": 1 << 30}, {"mean": (0.0,)}, {"channels": 4}, {"std": ()}]
+)
+def test_a_card_whose_input_cannot_be_is_refused_before_anything_is_made_of_it(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = write_release(tmp_path / "r")
+    card = decode_card((folder / "card.json").read_bytes())
+    (folder / "card.json").write_bytes(encode_card(msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, **change))))
+    with pytest.raises(TrustError, match="input that cannot be"):
+        load(folder)
 
 
 def test_pictures_are_coded_as_the_card_says_unless_the_configuration_does(tmp_path: Path) -> None:
