@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from cloud.foundry.calibrate import Answers
 from shared.deferral.adaptive import window_of
 from shared.deferral.audit import is_audit
+from shared.deferral.policy import BELOW_THRESHOLD
 from shared.deferral.steadiness import REFERENCE, Steadiness
+from shared.wire.chunks import CHUNK_BYTES
+from shared.wire.envelope import OVERHEAD_BYTES
+from shared.wire.messages import Prediction, encode
 from tests.bench.deferrals import alarms, following
+from tests.bench.deferrals.sending import Line, case_of
 from tests.bench.deferrals.uplink import AUDIT_KEY, STREAM, audit_draw, uplink
 from tests.bench.deferrals.videos import Video, ratio
 from tests.bench.deferrals.worlds import World
@@ -140,3 +145,15 @@ def test_a_videos_ratio_by_hand() -> None:
     assert one.row(0.08, 0.02)["ratio_gated"] == pytest.approx(0.6), "audits come before the gate"
     two = Video(name="two", frames=100, stream_bytes=30_000, case_bytes=1000.0, moving=1.0)
     assert ratio([one, two], 0.08, 0.02) == pytest.approx(0.5)
+
+
+def test_a_cases_bytes_are_those_of_its_sealed_chunks() -> None:
+    """Noise in png does not shrink: 96 x 96 pixels are two chunks, each with an envelope; a small case's head is compressed."""
+    prediction = Prediction(index=0, probabilities=(0.7, 0.3))
+    noise = np.random.default_rng(1).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    large = case_of(noise, prediction, number=3, unit="board-1", codec="png", quality=100)
+    assert large.reason == BELOW_THRESHOLD
+    assert CHUNK_BYTES < len(encode(large)) < 2 * CHUNK_BYTES
+    assert Line().bytes_of(large) == len(encode(large)) + 2 * OVERHEAD_BYTES
+    small = case_of(np.zeros((8, 8, 3), np.uint8), prediction, number=4, unit="board-1", codec="webp", quality=50)
+    assert OVERHEAD_BYTES < Line().bytes_of(small) <= len(encode(small)) + OVERHEAD_BYTES
