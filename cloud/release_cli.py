@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cloud import export, handmade, inspection, rollout
+from cloud import export, handmade, inspection, releaseview, rollout
 from cloud.config import Settings
 from cloud.configfile import read
 from cloud.publish import Repository
@@ -21,12 +21,13 @@ from cloud.rollout_book import RolloutBook
 from cloud.tables import open_registry
 from shared.audit import AuditLog, owner
 from shared.errors import FederationError, InputError, TrustError
-from shared.release.card import target_path
+from shared.release.card import Card, decode_card, target_path
 from shared.release.desired import Desired
 
 app = typer.Typer(no_args_is_help=True, help="Look at published releases and move the fleet between them.")
 Config = Annotated[Path, typer.Option("--config", help="The cloud's configuration file.")]
 Family = Annotated[str, typer.Option(help="The model family.")]
+Number = Annotated[int, typer.Argument(help="The release's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -63,6 +64,49 @@ def list_releases(config_path: Config, as_json: AsJson = False) -> None:
         deltas = ", ".join(f"from {base}: {size:,} B" for base, size in row.deltas.items()) or "no deltas"
         mark = " <- desired" if row.desired else ""
         typer.echo(f"{row.family} {row.release} ({row.role}): {row.bytes:,} B, {deltas}{mark}")
+
+
+@app.command()
+def show(release: Number, config_path: Config, family: Family = "student", as_json: AsJson = False) -> None:
+    """Show what a release says of itself: what it was made from, how good it was measured to be, its threshold and the bound behind it.
+
+    terrace cloud release show 3 --config cloud.toml
+    """
+    _, repository = _open(config_path)
+    found = releaseview.plain(_card(repository, family, release))
+    role = _role(repository, family, release)
+    if as_json:
+        typer.echo(json.dumps({"signed_by": role, **found}))
+        return
+    typer.echo(f"{family} {release}, signed by the role {role}")
+    for line in releaseview.lines(found):
+        typer.echo(line)
+
+
+@app.command()
+def diff(
+    before: Annotated[int, typer.Argument(help="A release's number.")],
+    after: Annotated[int, typer.Argument(help="Another's.")],
+    config_path: Config,
+    family: Family = "student",
+    as_json: AsJson = False,
+) -> None:
+    """Show what distinguishes two releases: figures, threshold, labels, input, origin, and the bytes from one to the other.
+
+    terrace cloud release diff 2 3 --config cloud.toml
+    """
+    _, repository = _open(config_path)
+    cards = [releaseview.plain(_card(repository, family, one)) for one in (before, after)]
+    found = releaseview.changed(*cards)
+    sizes, role = repository.targets(), _role(repository, family, after)
+    full = sizes[target_path(family, role, after, "onnx")]
+    by_delta = sizes.get(target_path(family, role, after, f"from-{before:06d}.delta"))
+    if as_json:
+        typer.echo(json.dumps({"changed": found, "full_bytes": full, "delta_bytes": by_delta}))
+        return
+    for name, (old, new) in found.items():
+        typer.echo(f"{name:>28}  {releaseview.words(old)} → {releaseview.words(new)}")
+    typer.echo(f"{'bytes':>28}  {full:,} in full, " + (f"{by_delta:,} by delta" if by_delta is not None else "no delta between them"))
 
 
 @app.command()
@@ -203,6 +247,14 @@ def _refuse_while_open(settings: Settings, family: str) -> None:
     if current:
         number = current[0].id
         raise FederationError(f"rollout {number} of {family} is open.", f"End it first: terrace cloud rollout abort {number}")
+
+
+def _card(repository: Repository, family: str, release: int) -> Card:
+    role = _role(repository, family, release)
+    path = target_path(family, role, release, "card.json")
+    if path not in repository.targets():
+        raise InputError(f"{family} {release} is no model with a card.", "`terrace cloud release list` shows what is published.")
+    return decode_card(repository.content(path))
 
 
 def _role(repository: Repository, family: str, release: int) -> str:
