@@ -37,7 +37,7 @@ class FailOverSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields
     port: Port
     """Port of its broker."""
     relay_url: str
-    """Its HTTPS listener, from which its key is fetched; releases come from the own region only."""
+    """Its HTTPS listener, from which its key is fetched, and releases while the own region's cannot be reached."""
 
 
 class LinkSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

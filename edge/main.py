@@ -62,7 +62,7 @@ from shared.lifecycle import Part
 from shared.link.https import HttpsClient
 from shared.link.proxy import PROXY_VARIABLES, ProxyRule
 from shared.link.spool import Spool
-from shared.release.fetch import from_https
+from shared.release.fetch import first_of, from_https
 from shared.release.trust import TrustedClient, load_root
 from shared.status import StatusServer
 from shared.vision import crops
@@ -167,6 +167,7 @@ class Agent:
         self._make_engine, batch = make_engine(settings)
         self._proxy = proxy_rule(settings)
         self._relay = HttpsClient(identity, settings.link.relay_url, proxy=self._proxy)
+        self._others = {one.region: HttpsClient(identity, one.relay_url, proxy=self._proxy) for one in settings.link.fail_over}
         self._spool = Spool(settings.spool_path, settings.state / "spool.key", settings.spool.capacity_mb << 20)
         self._frames, self._models = NewestFrames(), ModelSlot()
         self._events = EventFile(settings.outputs.file, rotate_bytes=settings.outputs.rotate_mb << 20, keep=settings.outputs.keep)
@@ -257,7 +258,6 @@ class Agent:
 
     def _make_uplink(self, identity: Identity) -> Uplink:
         settings, link = self._settings, self._settings.link
-        others = {one.region: HttpsClient(identity, one.relay_url, proxy=self._proxy) for one in link.fail_over}
         return Uplink(
             settings=UplinkSettings(
                 host=link.host,
@@ -276,9 +276,10 @@ class Agent:
             on_command=self._commanded,
             on_refresh=lambda: self._updater.refresh() if self._updater else None,
             fetch_key=lambda: relay_key(self._relay),
-            fetch_keys={region: functools.partial(relay_key, relay) for region, relay in others.items()},
+            fetch_keys={region: functools.partial(relay_key, relay) for region, relay in self._others.items()},
             fetch_dictionaries={
-                region: functools.partial(relay_dictionary, relay) for region, relay in {**others, settings.region: self._relay}.items()
+                region: functools.partial(relay_dictionary, relay)
+                for region, relay in {**self._others, settings.region: self._relay}.items()
             },
         )
 
@@ -291,7 +292,7 @@ class Agent:
             self._reporter.why_no_updates = str(error)
             log.get(NAME).warning(NO_ROOT, reason=error.message)
             return None
-        update = settings.update
+        update, relays = settings.update, [one.get for one in (self._relay, *self._others.values())]
         return Updater(
             UpdaterSettings(
                 device=settings.device,
@@ -300,7 +301,7 @@ class Agent:
                 probation_frames=update.probation_frames,
                 watch_frames=update.watch_frames,
             ),
-            trust=TrustedClient(settings.state / "trust", bootstrap_root=root, fetch=from_https(self._relay.get)),
+            trust=TrustedClient(settings.state / "trust", bootstrap_root=root, fetch=first_of(map(from_https, relays))),
             slots=Slots(settings.state / "slots"),
             models=self._models,
             load=lambda onnx, card: open_model(onnx, card, self._make_engine),

@@ -6,7 +6,8 @@ and "cannot be reached" into LinkError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -71,6 +72,11 @@ def from_https(get: Get, *, base: str = "/tuf", timeout_s: float = 30.0) -> Fetc
                 return
 
     return fetch
+
+
+def first_of(sources: Iterable[Fetch]) -> Fetch:
+    """Return a fetch that asks the sources in turn, each where those before it cannot be reached; there is at least one."""
+    return functools.reduce(either, sources)
 
 
 def either(first: Fetch, second: Fetch) -> Fetch:

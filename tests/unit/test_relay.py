@@ -18,7 +18,7 @@ from region.models import RegionModels
 from region.relay import Relay
 from shared.errors import AccessError, LinkError, TrustError
 from shared.release.desired import Desired, DesiredModel
-from shared.release.fetch import CHUNK_BYTES, from_folder, from_https
+from shared.release.fetch import CHUNK_BYTES, first_of, from_folder, from_https
 from shared.release.trust import TrustedClient
 from tests.unit import releases
 
@@ -133,6 +133,30 @@ def test_a_tampered_target_is_not_served(world: World) -> None:
         world.relay.target(name)
     file.write_bytes(FIRST)
     assert world.relay.target(name).read_bytes() == FIRST
+
+
+def test_a_device_asks_the_next_relay_where_its_own_cannot_be_reached(world: World, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def gone(path: str, offset: int) -> Iterator[bytes]:
+        asked.append(path)
+        raise LinkError("the own relay is gone.")
+        yield b""
+
+    def broken_off(path: str, offset: int) -> Iterator[bytes]:
+        yield next(world.served(path, offset))[:9]
+        raise LinkError("the own relay went in the middle.")
+
+    device = TrustedClient(tmp_path / "device", bootstrap_root=world.repository.root(), fetch=first_of([gone, gone, world.served]))
+    device.refresh()
+    assert device.fetch(ONNX, tmp_path / "got").read_bytes() == FIRST
+    assert asked
+    nowhere = TrustedClient(tmp_path / "nowhere", bootstrap_root=world.repository.root(), fetch=first_of([gone, gone]))
+    with pytest.raises(LinkError):
+        nowhere.refresh()
+    halved = TrustedClient(tmp_path / "halved", bootstrap_root=world.repository.root(), fetch=first_of([broken_off, world.served]))
+    with pytest.raises(LinkError):
+        halved.refresh()  # two sources are never pieced together
 
 
 @pytest.mark.parametrize(
