@@ -38,6 +38,7 @@ class PlantBroker:
         self._client_id = client_id
         self._names = names
         self._stirred = threading.Event()
+        self._is_stopping = False
         self._client: MqttClient | None = None
         self.target = f"{settings.host}:{settings.port} {settings.topic}"
 
@@ -56,7 +57,9 @@ class PlantBroker:
             self._client.start()
 
     def stop(self) -> None:
-        """Close the connection."""
+        """Close the connection; nothing is waited for any more."""
+        self._is_stopping = True
+        self._stirred.set()
         if self._client is not None:
             self._client.stop()
         self._stirred.set()
@@ -86,6 +89,8 @@ class PlantBroker:
             self._stirred.clear()
             if condition():
                 return True
+            if self._is_stopping:
+                return False
             if not self._stirred.wait(max(0.0, deadline - clock.monotonic())):
                 return condition()
 
