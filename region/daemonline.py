@@ -12,7 +12,7 @@ from region.newsdesk import NewsDesk
 from region.workernews import Done, Hello, News, Reader, Told, encode
 from shared import log
 from shared.errors import LinkError, ProtocolError, TerraceError
-from shared.status import short_address
+from shared.localsocket import short_address
 
 EVERY_S = 1.0
 LINE_LOST, DUTY_FAILED = "daemon_line_lost", "worker_duty_failed"

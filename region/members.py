@@ -19,7 +19,7 @@ from region.shards import Order
 from region.workernews import Done, Hello, News, Reader, Told, encode, told
 from shared import clock, log
 from shared.errors import LinkError, ProtocolError
-from shared.status import short_address
+from shared.localsocket import short_address
 
 SEND_TIMEOUT_S = 5.0
 LINE_BROKEN = "intake_line_broken"

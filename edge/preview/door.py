@@ -5,17 +5,16 @@ A Unix socket of mode 0600 in the state folder; the kernel says which user asks 
 
 from __future__ import annotations
 
-import json
 import pwd
 import socket
 import struct
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shared import localsocket
 from shared.errors import LinkError, TerraceError
-from shared.status import short_address
+from shared.localsocket import LocalServer
 
 PATIENCE_S = 5.0
 LONGEST_BYTES = 256
@@ -31,10 +30,8 @@ class Door:
     """
 
     def __init__(self, path: Path, orders: dict[str, Callable[[str], dict[str, Any]]]) -> None:
-        self._path = path
         self._orders = orders
-        self._socket: socket.socket | None = None
-        self._thread = threading.Thread(target=self._serve, name="preview door", daemon=True)
+        self._server = LocalServer(path, self._obey, patience_s=PATIENCE_S, name="preview door")
 
     def start(self) -> None:
         """Make the socket and begin to answer.
@@ -42,39 +39,11 @@ class Door:
         Raises:
             LinkError: it cannot be made.
         """
-        self._path.unlink(missing_ok=True)
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with short_address(self._path) as address:
-                server.bind(address)
-            self._path.chmod(0o600)
-        except OSError as error:
-            raise LinkError(f"the socket {self._path} cannot be made: {error}.") from error
-        server.listen(2)
-        self._socket = server
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         """Close the socket and remove it."""
-        if self._socket is not None:
-            self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
-            self._thread.join(timeout=PATIENCE_S)
-        self._path.unlink(missing_ok=True)
-
-    def _serve(self) -> None:
-        server = self._socket
-        while server is not None:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(PATIENCE_S)
-                try:
-                    connection.sendall(json.dumps(self._obey(connection)).encode())
-                except OSError:
-                    continue  # the asker went away
+        self._server.stop()
 
     def _obey(self, connection: socket.socket) -> dict[str, Any]:
         order = self._orders.get(connection.recv(LONGEST_BYTES).decode("ascii", "replace").strip())
@@ -93,15 +62,7 @@ def ask(path: Path, order: str) -> dict[str, Any]:
         LinkError: nobody listens there, or it cannot obey.
     """
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(2 * PATIENCE_S)
-            with short_address(path) as address:
-                client.connect(address)
-            client.sendall(f"{order}\n".encode())
-            parts = []
-            while chunk := client.recv(65536):
-                parts.append(chunk)
-        answer = json.loads(b"".join(parts))
+        answer = localsocket.ask(path, f"{order}\n".encode(), timeout_s=2 * PATIENCE_S)
     except (OSError, ValueError) as error:
         raise LinkError(f"no agent answers at {path}: {error}.", "Is it running, with this state folder?") from error
     if not isinstance(answer, dict) or not answer.get("ok"):
