@@ -144,17 +144,33 @@ def bounded(
     threshold: float, epsilon: float, test: Answers, *, delta: float = 0.05, score: str = SCORE, model: LearnedScore | None = None
 ) -> Calibration:
     """Return a calibration with the exact bound of a threshold that was chosen elsewhere (rule 2)."""
-    drawn = one_per_unit(test.units)
-    kept = score_of(score, model)(test.student)[drawn] >= threshold
-    errors = int((kept & test.missed[drawn]).sum())
+    kept = score_of(score, model)(test.student) >= threshold
+    lost = (kept & test.missed)[one_per_unit(test.units)]
+    return measured(threshold, epsilon, lost, frames=len(test.labels), delta=delta, score=score, model=model)
+
+
+def measured(
+    threshold: float, epsilon: float, lost: risk.Flags, *, frames: int, delta: float, score: str, model: LearnedScore | None = None
+) -> Calibration:
+    """Return the calibration of a threshold with its exact bound (rule 2).
+
+    Args:
+        threshold: in the unit of the score.
+        epsilon: the risk that was asked for.
+        lost: whether each unit's frame was kept, wrong and right at the expert; bool (units).
+        frames: of the split, all units' together.
+        delta: the chance that the bound is broken.
+        score: its name.
+        model: of a learned score.
+    """
     return Calibration(
         score=score,
         threshold=threshold,
         epsilon=epsilon,
         delta=delta,
-        risk_bound=risk.bound(errors, len(drawn), delta),
-        units=len(drawn),
-        frames=len(test.labels),
+        risk_bound=risk.bound(int(lost.sum()), len(lost), delta),
+        units=len(lost),
+        frames=frames,
         learned=model,
     )
 

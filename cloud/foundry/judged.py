@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from cloud.foundry.calibrate import CURVE_SHARES, LADDER, LEAST_DEFERRED, MOST_DEFERRED, one_per_unit
+from cloud.foundry.calibrate import CURVE_SHARES, LADDER, LEAST_DEFERRED, MOST_DEFERRED, measured, one_per_unit
 from shared.deferral import risk
 from shared.release.card import Calibration, CurvePoint
 
@@ -40,17 +40,8 @@ def calibration(fit: Judged, test: Judged, *, score: str, delta: float = 0.05) -
         delta: the chance that the bound is broken.
     """
     threshold, epsilon = choose(fit, delta=delta, score=score)
-    drawn = one_per_unit(test.units)
-    errors = int(((test.scores >= threshold) & test.missed)[drawn].sum())
-    return Calibration(
-        score=score,
-        threshold=threshold,
-        epsilon=epsilon,
-        delta=delta,
-        risk_bound=risk.bound(errors, len(drawn), delta),
-        units=len(drawn),
-        frames=len(test.units),
-    )
+    lost = ((test.scores >= threshold) & test.missed)[one_per_unit(test.units)]
+    return measured(threshold, epsilon, lost, frames=len(test.units), delta=delta, score=score)
 
 
 def choose(fit: Judged, *, delta: float, score: str) -> tuple[float, float]:
