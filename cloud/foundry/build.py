@@ -30,8 +30,8 @@ from cloud.foundry.workbench import Say, Workbench, digest
 from shared.deferral.scores import SCORES
 from shared.durable import write
 from shared.errors import InputError
-from shared.learning.samples import check
-from shared.release.card import Card, Lineage, SecondLook, encode_card, sha256
+from shared.learning.samples import Frames, check
+from shared.release.card import Card, InputSpec, Lineage, SecondLook, encode_card, sha256
 from shared.release.modelcache import NAMED, cache, listing
 from shared.vision.tasks.logits import accuracy
 
@@ -112,6 +112,32 @@ def prepared_data(bench: Workbench, data: str, *, task: str = "classification") 
             raise InputError(message.splitlines()[0], " ".join(line.strip() for line in message.splitlines()[1:]))
 
     return bench.step("data", _state_of(data) + (b"" if task == "classification" else task.encode()), make)
+
+
+def task_data(bench: Workbench, data: str, task: str, prepared: Path | None) -> tuple[Path, bytes]:
+    """Return the folder of a task's splits, made where it was not given, and their digest.
+
+    Raises:
+        InputError: the data set cannot be used, or not for this task.
+    """
+    folder = prepared or prepared_data(bench, data, task=task)
+    return folder, digest(*(folder / f"{name}.npz" for name in SPLITS))
+
+
+def small_student(bench: Workbench, fp32: Path, pictures: Frames, spec: InputSpec) -> Path:
+    """Return the INT8 file of a network that tells places: what follows its last convolutions stays in float (see tail).
+
+    Args:
+        bench: keeps it.
+        fp32: the network.
+        pictures: to calibrate with, uint8 (N, H, W, 3).
+        spec: what the network takes.
+    """
+
+    def make(folder: Path) -> None:
+        write(folder / "student.onnx", quantise(fp32.read_bytes(), pictures, spec, float_tail=True))
+
+    return bench.step("int8", digest(fp32) + b"u8s8-float-tail", make) / "student.onnx"
 
 
 def _state_of(data: str) -> bytes:

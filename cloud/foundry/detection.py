@@ -21,12 +21,11 @@ import numpy as np
 from cloud.foundry import build as releases
 from cloud.foundry import cards, detectortraining, finding, judged, measure, predictions
 from cloud.foundry.boards import Boards, load
-from cloud.foundry.build import Built, lineage, prepared_data, put
+from cloud.foundry.build import Built, lineage, put, small_student, task_data
 from cloud.foundry.judged import Judged
-from cloud.foundry.quantise import quantise
 from cloud.foundry.schooling import DetectorPlan
 from cloud.foundry.selftest import recorded
-from cloud.foundry.workbench import Say, Workbench, digest
+from cloud.foundry.workbench import Say, Workbench
 from shared.deferral.missed import DEFAULT, SCORES, Candidates
 from shared.durable import write
 from shared.errors import InputError
@@ -67,15 +66,12 @@ def build(data: str, out: Path, *, say: Say, plan: DetectorPlan | None = None, p
     """
     bench = Workbench(cache() / "foundry", say)
     plan = plan or DetectorPlan()
-    folder = prepared or prepared_data(bench, data, task="detection")
+    folder, of_data = task_data(bench, data, "detection", prepared)
     splits = {name: load(folder / f"{name}.npz") for name in releases.SPLITS}
-    of_data = digest(*(folder / f"{name}.npz" for name in releases.SPLITS))
     student, expert = (_trained(bench, family, splits["seed"], plan, of_data) for family in ("student", "expert"))
     fp32 = student / "student.onnx"
     small = _int8(bench, splits["calibration"], fp32)
-    files = _Networks(
-        expert=expert / "expert.onnx", student_int8=small / "student.onnx", student_fp32=fp32, weights=student / "student.npz"
-    )
+    files = _Networks(expert=expert / "expert.onnx", student_int8=small, student_fp32=fp32, weights=student / "student.npz")
     say("measuring and writing the cards")
     return _release(out, splits, lineage(data, of_data.decode(), plan), files)
 
@@ -98,12 +94,11 @@ def finished_student(data: str, *, say: Say, plan: DetectorPlan | None = None, p
     )
     if not any(bench.folder.glob(f"{_step('student')}-*")):
         raise missing
-    folder = prepared or prepared_data(bench, data, task="detection")
-    of_data = digest(*(folder / f"{name}.npz" for name in releases.SPLITS))
+    folder, of_data = task_data(bench, data, "detection", prepared)
     student = bench.kept(_step("student"), _key(of_data, plan or DetectorPlan(), "student"))
     if student is None:
         raise missing
-    return _int8(bench, load(folder / "calibration.npz"), student / "student.onnx") / "student.onnx", folder
+    return _int8(bench, load(folder / "calibration.npz"), student / "student.onnx"), folder
 
 
 def _trained(bench: Workbench, family: str, boards: Boards, plan: DetectorPlan, of_data: bytes) -> Path:
@@ -120,12 +115,7 @@ def _key(of_data: bytes, plan: DetectorPlan, family: str) -> bytes:
 
 
 def _int8(bench: Workbench, calibration: Boards, fp32: Path) -> Path:
-    return bench.step("int8", digest(fp32) + b"u8s8-float-tail", lambda made: _quantise(made, calibration, fp32))
-
-
-def _quantise(folder: Path, calibration: Boards, fp32: Path) -> None:
-    small = quantise(fp32.read_bytes(), calibration.evenly(CALIBRATION_PICTURES), calibration.spec, float_tail=True)
-    write(folder / "student.onnx", small)
+    return small_student(bench, fp32, calibration.evenly(CALIBRATION_PICTURES), calibration.spec)
 
 
 def _release(out: Path, splits: dict[str, Boards], origin: Lineage, files: _Networks) -> Built:

@@ -1,4 +1,4 @@
-"""Trains a detector in a step's folder, from where an earlier build was stopped, and leaves its files there."""
+"""What a detector learns from: crops of boards, drawn from the number of the step."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import numpy as np
 import torch
 
 from cloud.foundry.boards import Boards, rgb
-from cloud.foundry.export import to_onnx
-from cloud.foundry.schooling import DetectorPlan, crops_at, recipe
-from cloud.foundry.training import reporter
+from cloud.foundry.schooling import DetectorPlan, crops_at
+from cloud.foundry.teaching import teach
 from cloud.foundry.workbench import Say
-from shared.durable import write
-from shared.learning import arrays, course, detectionloss, detector
+from shared.learning import detectionloss, detector
 from shared.learning.loop import tensor
 from shared.learning.scenes import assigned, crops
-
-STATE = "training.pt"
 
 
 def train(folder: Path, family: str, boards: Boards, plan: DetectorPlan, say: Say) -> None:
@@ -40,7 +36,4 @@ def train(folder: Path, family: str, boards: Boards, plan: DetectorPlan, say: Sa
         targets = assigned(batch, stride=detector.STRIDE_PX)
         return detectionloss.loss(model.maps(tensor(rgb(batch.frames))), targets)
 
-    course.run(model, loss_of, recipe(plan, family), state=folder / STATE, progress=reporter(say, family))
-    arrays.save(folder / f"{family}.npz", arrays.to_arrays(model))
-    write(folder / f"{family}.onnx", to_onnx(model, side=boards.spec.width))
-    (folder / STATE).unlink(missing_ok=True)
+    teach(folder, family, model, loss_of, plan, side=boards.spec.width, say=say)

@@ -17,23 +17,20 @@ import torch
 
 from cloud.foundry import build as releases
 from cloud.foundry import cards, measure, outlines, predictions
-from cloud.foundry.build import Built, lineage, prepared_data, put
-from cloud.foundry.export import to_onnx
+from cloud.foundry.build import Built, lineage, put, small_student, task_data
 from cloud.foundry.outlines import Outlines
-from cloud.foundry.quantise import quantise
-from cloud.foundry.schooling import SegmenterPlan, recipe
+from cloud.foundry.schooling import SegmenterPlan
 from cloud.foundry.selftest import recorded
-from cloud.foundry.training import reporter
-from cloud.foundry.workbench import Say, Workbench, digest
+from cloud.foundry.teaching import teach
+from cloud.foundry.workbench import Say, Workbench
 from shared.durable import write
-from shared.learning import arrays, course, maskloss, segmenter
+from shared.learning import maskloss, segmenter
 from shared.learning.loop import tensor
 from shared.learning.masked import varied
 from shared.release.card import Card, Lineage, sha256
 from shared.release.modelcache import cache
 from shared.vision.tasks.segmentation import Segmentation
 
-STATE = "training.pt"
 CALIBRATION_PICTURES = 128
 TIMED_PAIRS = 100
 SELF_TEST_PICTURES = 4
@@ -55,13 +52,12 @@ def build(data: str, out: Path, *, say: Say, plan: SegmenterPlan | None = None, 
     """
     bench = Workbench(cache() / "foundry", say)
     plan = plan or SegmenterPlan()
-    folder = prepared or prepared_data(bench, data, task="segmentation")
+    folder, of_data = task_data(bench, data, "segmentation", prepared)
     splits = {name: outlines.load(folder / f"{name}.npz") for name in releases.SPLITS}
-    of_data = digest(*(folder / f"{name}.npz" for name in releases.SPLITS))
     student, expert = (_trained(bench, family, splits["seed"], plan, of_data) for family in ("student", "expert"))
     fp32 = student / "student.onnx"
-    small = bench.step("int8", digest(fp32) + b"u8s8-float-tail", lambda made: _quantise(made, splits["calibration"], fp32))
-    files = {"student_fp32": fp32, "student_int8": small / "student.onnx", "expert": expert / "expert.onnx"}
+    small = small_student(bench, fp32, splits["calibration"].evenly(CALIBRATION_PICTURES), splits["calibration"].spec)
+    files = {"student_fp32": fp32, "student_int8": small, "expert": expert / "expert.onnx"}
     say("measuring and writing the cards")
     built = _release(out, splits, lineage(data, of_data.decode(), plan), files)
     write(out / "student" / f"{releases.RELEASE:06d}.npz", (student / "student.npz").read_bytes())
@@ -89,15 +85,7 @@ def train(folder: Path, family: str, pictures: Outlines, plan: SegmenterPlan, sa
         batch = varied(pictures.samples, count=plan.batch, turning=plan.turning, random=np.random.default_rng([plan.seed, step]))
         return maskloss.loss(model(tensor(batch.frames)), torch.from_numpy(batch.masks.astype(np.int64)))
 
-    course.run(model, loss_of, recipe(plan, family), state=folder / STATE, progress=reporter(say, family))
-    arrays.save(folder / f"{family}.npz", arrays.to_arrays(model))
-    write(folder / f"{family}.onnx", to_onnx(model, side=pictures.spec.width))
-    (folder / STATE).unlink(missing_ok=True)
-
-
-def _quantise(folder: Path, calibration: Outlines, fp32: Path) -> None:
-    small = quantise(fp32.read_bytes(), calibration.evenly(CALIBRATION_PICTURES), calibration.spec, float_tail=True)
-    write(folder / "student.onnx", small)
+    teach(folder, family, model, loss_of, plan, side=pictures.spec.width, say=say)
 
 
 def _release(out: Path, splits: dict[str, Outlines], origin: Lineage, files: dict[str, Path]) -> Built:

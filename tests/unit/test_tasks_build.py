@@ -8,7 +8,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from cloud.foundry import boards, detection, detectortraining, finding, outlines, segmentation
+from cloud.foundry import boards, detection, detectortraining, finding, outlines, segmentation, teaching
 from cloud.foundry.build import SPLITS, Built
 from cloud.foundry.cli import app
 from cloud.foundry.schooling import DetectorPlan, Schooling, SegmenterPlan, crops_at
@@ -163,7 +163,7 @@ def test_int8_ends_with_the_last_convolutions(small: Path) -> None:
     kinds = {node.op_type for node in graph.graph.node if node.name in left}
     assert {"Sigmoid", "Exp", "Concat"} <= kinds
     assert not kinds & {"Conv", "Relu", "Resize"}
-    assert not (small / detectortraining.STATE).exists()
+    assert not (small / teaching.STATE).exists()
 
 
 def test_the_last_steps_see_large_crops() -> None:
