@@ -21,11 +21,12 @@ from region.cases import StoredCase
 from region.facts import moment
 from region.labelling import Labels, Note
 from region.labels import Opinion
+from region.outlines import outlines
 from region.vault import Vault
 from shared.errors import InputError, ProtocolError
 from shared.vision.crops import on_part
-from shared.vision.tasks.shapes import unpack_boxes
-from shared.wire.messages import Boxes, Crop, Prediction
+from shared.vision.tasks.shapes import unpack_boxes, unpack_map
+from shared.wire.messages import Boxes, Crop, Mask, Prediction
 
 SHOWN_PROBABILITIES, SHOWN_OBJECTS = 64, 100
 _PAGE = (
@@ -184,7 +185,19 @@ def _said(prediction: Prediction, crop: Crop | None) -> dict[str, Any]:
     said: dict[str, Any] = {"label": prediction.index, "probabilities": _rounded(prediction.probabilities)}
     if prediction.boxes is not None:
         said["objects"] = _objects(prediction.boxes, crop)
+    if prediction.mask is not None and (areas := _areas(prediction.mask)) is not None:
+        said["areas"] = areas
     return said
+
+
+def _areas(mask: Mask) -> dict[str, Any] | None:
+    """Return the outlines of each class's areas; None where the map cannot be read."""
+    try:
+        found = outlines(unpack_map(mask))
+    except ProtocolError:
+        return None
+    paths = [{"label": label, "path": path} for label, path in found.paths.items()]
+    return {"width": found.width, "height": found.height, "outlines": paths}
 
 
 def _objects(boxes: Boxes, crop: Crop | None) -> list[dict[str, Any]]:

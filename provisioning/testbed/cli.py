@@ -25,6 +25,7 @@ def demo(
     data: Annotated[
         str, typer.Option(help="auto (= line), line, deeppcb, fashion-mnist, or a folder with one sub-folder per class.")
     ] = "auto",
+    task: Annotated[str, typer.Option(help="classification, or detection: whole DeepPCB boards (needs TERRACE_DATA).")] = "classification",
     report: Annotated[Path | None, typer.Option(help="Write report.json, plots and report.html into this folder.", metavar="DIR")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (certificates, vault, spools, logs).")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, no live screen.")] = False,
@@ -61,6 +62,8 @@ def demo(
 
         terrace demo --cut-link               pull the cable yourself
 
+        terrace demo --task detection         whole boards, objects instead of labels
+
         terrace demo --video cam.mp4 --model release    your own stream and model
     """
     log.configure(level="warning")
@@ -69,7 +72,7 @@ def demo(
             typer.echo(line)
         return
     asked = Asked(
-        regions=regions, edges=edges, data=data, report=report, loop=loop, act=act, short=short, cut_link=cut_link, cut_s=cut_s,
+        regions=regions, edges=edges, data=data, task=task, report=report, loop=loop, act=act, short=short, cut_link=cut_link, cut_s=cut_s,
         video=video, model=model, expert=expert, credentials=credentials, for_s=for_s,
     )  # fmt: skip
     asked.check()

@@ -46,6 +46,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     audit_share: float = 0.05
     held_out: int = 0
     is_story: bool = False
+    answer_deadline_s: float = 5.0
+    expert_deadline_s: float = 2.0
 
     @property
     def region_names(self) -> list[str]:
@@ -77,6 +79,18 @@ CABLE = Plan(frames_per_second=8.0, warm_s=1.0, audit_share=0.1, is_story=True)
 """The plan of `--cut-link`: one region whose devices reach it over a wire that can be pulled."""
 WATCH = Plan(edges=1, streams=1, frames_per_second=0.0, audit_share=0.1)
 """The plan of `--video`: one device with one stream at its own pace."""
+DETECTION = Plan(
+    streams=1,
+    frames_per_second=1.0,
+    frames_per_stream=45,
+    steady_s=60.0,
+    audit_share=0.1,
+    probation_frames=10,
+    answer_deadline_s=10.0,
+    expert_deadline_s=8.0,
+    is_story=True,
+)
+"""The plan of `--task detection`: a board a second on each of two devices; a detector takes a hundred times as long as a classifier."""
 
 
 PORTS_PER_REGION = 7
@@ -173,6 +187,7 @@ def region_settings(plan: Plan, ports: Ports, root: Path, region: str) -> dict[s
         "people": {"port": ports.reviewers[region]},
         "ops": {"port": ports.ops[region]},
         "cloud": {"url": f"https://127.0.0.1:{ports.cloud}", "egress_record": str(root / f"{region}-egress"), "poll_interval_s": 1.0},
+        "expert": {"deadline_s": plan.expert_deadline_s},
         "training": {"minimum_cases": plan.minimum_cases},
         "drift": {"reference_samples": REFERENCE_SAMPLES, "alpha": DRIFT_ALPHA},
     }
@@ -193,7 +208,7 @@ def edge_settings(plan: Plan, ports: Ports, root: Path, device: str, streams: Se
             "port": broker[region],
             "relay_url": f"https://127.0.0.1:{machines[region]}",
         },
-        "policy": {"audit_share": plan.audit_share},
+        "policy": {"audit_share": plan.audit_share, "answer_deadline_s": plan.answer_deadline_s},
         "update": {"probation_frames": plan.probation_frames, "interval_s": 2.0},
         "outputs": {"file": str(root / device / "events.jsonl")},
         "streams": [dict(stream) for stream in streams],

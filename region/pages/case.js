@@ -1,6 +1,7 @@
 // The chosen case: its picture, why it was sent, what student and expert say, what people say, and a key for every class.
-import { h, s, fill, set } from "./dom.js";
+import { h, fill, set } from "./dom.js";
 import { ago, badge, full, percent } from "./format.js";
+import { className, naming, overlay } from "./overlay.js";
 
 const KEYS = "1234567890abcdefghijklmnopqrstuvwxyz";
 export const keyOf = new Map([...KEYS].map((key, index) => [key, index]));
@@ -14,9 +15,8 @@ const REASONS = {
 };
 const SPOKEN = { open: ["no label yet", ""], waiting: ["one word, a second is asked for", "info"], disputed: ["people differ, one more is asked", "warn"], frozen: ["agreed on", "good"] };
 
-export const className = (classes, number) => classes[number] ?? (classes.length && number === classes.length ? "no object" : `class ${number}`);
 export function topOf(answer, classes) {
-  return [className(classes, answer.label), percent(answer.probabilities[answer.label] ?? null, 0)];
+  return [naming(answer, classes), answer.objects ? "" : percent(answer.probabilities[answer.label] ?? null, 0)];
 }
 
 /** Draw a case; tools: {classes, crisp, label(number), step(by), close(), sharpen()}. */
@@ -24,7 +24,7 @@ export function drawCase(node, item, tools) {
   const image = h("img", { src: `/v1/cases/${item.case}/picture`, width: item.width, height: item.height, alt: `Frame ${item.frame} of ${item.stream}` });
   image.addEventListener("error", () => image.replaceWith(h("span.muted", {}, "This picture cannot be shown.")));
   fill(node, [
-    h(`div.stage${tools.crisp ? ".crisp" : ""}`, {}, image, objects(item, tools.classes),
+    h(`div.stage${tools.crisp ? ".crisp" : ""}`, {}, image, overlay(item, tools.classes, { names: true }),
       h("div.tools", {},
         h("button.button.small", { type: "button", "aria-pressed": String(tools.crisp), onclick: tools.sharpen, title: "Show the pixels as they are" }, "Pixels"),
         h("button.button.small.only-phone", { type: "button", onclick: tools.close }, "Close")),
@@ -32,16 +32,6 @@ export function drawCase(node, item, tools) {
     h("div.facts", {}, head(item), why(item), answers(item, tools), h("div.problem"), people(item, tools), meta(item)),
   ]);
   node.scrollTop = 0;
-}
-
-/** The boxes of student and expert over the picture, scaled with it; null where neither tells objects. */
-function objects(item, classes) {
-  const told = [["tone-6", "student", item.student], ["tone-2", "expert", item.expert]].filter(([, , answer]) => answer?.objects?.length);
-  if (!told.length) return null;
-  return s("svg.objects", { viewBox: `0 0 ${item.width} ${item.height}`, role: "img", "aria-label": "Objects the student and the expert tell" },
-    told.map(([tone, who, answer]) => answer.objects.map(({ label, score, box: [left, top, right, bottom] }) =>
-      s(`rect.${tone}.${who}`, { x: left * item.width, y: top * item.height, width: (right - left) * item.width, height: (bottom - top) * item.height },
-        s("title", {}, `${who}: ${className(classes, label)} ${percent(score, 0)}`)))));
 }
 
 const step = (text, by, tools) => h("button.button.small", { type: "button", onclick: () => tools.step(by) }, text);

@@ -2,7 +2,8 @@
 import { get, post, signOut, whoami, leave } from "./api.js";
 import { h, fill, icon, say } from "./dom.js";
 import { count, full, now, setNow, span } from "./format.js";
-import { className, drawCase, keyOf, topOf } from "./case.js";
+import { drawCase, keyOf, topOf } from "./case.js";
+import { className, overlay } from "./overlay.js";
 import { filters } from "./filters.js";
 import { showHelp } from "./help.js";
 
@@ -93,12 +94,12 @@ function drawGrid(from) {
 
 function tile(item, index) {
   const name = (answer) => topOf(answer, state.summary.classes);
-  const differs = item.expert && item.expert.label !== item.student.label;
+  const differs = item.expert && name(item.expert)[0] !== name(item.student)[0];
   const line = (who, title, answer) => h("div", {}, h("span.who", { title }, who),
     h(`span.what${who === "E" && differs ? ".differs" : ""}`, {}, answer ? name(answer)[0] : "waits"), h("span.sure", {}, answer ? name(answer)[1] : ""));
   return h("button.case", { type: "button", "data-index": index, tabindex: index === state.chosen ? 0 : -1, "aria-current": String(index === state.chosen), onclick: () => choose(index, { open: true }),
     "aria-label": `Frame ${item.frame} of ${item.stream}, student says ${name(item.student)[0]}, expert ${item.expert ? name(item.expert)[0] : "has not answered"}` },
-    h(`div.frame${state.crisp ? ".crisp" : ""}`, {}, picture(item)),
+    h(`div.frame${state.crisp ? ".crisp" : ""}`, {}, picture(item), overlay(item, state.summary.classes)),
     h("span.chip", {}, item.is_audit ? "audit" : "hard"), mark(item),
     h("div.said", {}, line("S", "student", item.student), line("E", "expert", item.expert), peopleLine(item),
       h("div.foot", {}, h("span", { title: `${item.device}, ${item.stream}` }, `${item.device.split(".")[0]} · ${item.stream}`), h("time", { title: full(item.captured_at) }, shortTime(item.captured_at)))));

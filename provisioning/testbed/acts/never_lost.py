@@ -22,7 +22,7 @@ CUT_SHARE = 0.4
 """Of the steady time: how long the link stays cut."""
 
 
-def play(stage: Stage, _: Footage) -> NeverLostFigures:
+def play(stage: Stage, _: Footage | None) -> NeverLostFigures:
     """Cut, kill, mend, drain, kill again, count."""
     region = stage.fleet.plan.region_names[0]
     devices = stage.fleet.plan.edge_names(region)

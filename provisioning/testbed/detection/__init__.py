@@ -1,0 +1,1 @@
+"""`terrace demo --task detection`: whole boards, objects instead of labels."""
