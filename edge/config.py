@@ -161,7 +161,7 @@ class SelectedOutputSettings(Section, frozen=True, kw_only=True, forbid_unknown_
     states: tuple[Literal["provisional", "final"], ...] = ()
     """Only events in one of these states."""
     labels: tuple[str, ...] = ()
-    """Only events with one of these labels."""
+    """Only events that name one of these labels: as the frame's, an object's or an area's."""
     streams: tuple[StreamName, ...] = ()
     """Only events of these streams."""
 

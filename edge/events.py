@@ -70,6 +70,13 @@ class Inherited(msgspec.Struct, frozen=True, kw_only=True):
     part: Part | None
     answer: Answer | None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every label it names: its own, those of its objects, those of its areas but the background (the first label)."""
+        objects = () if isinstance(self.objects, msgspec.UnsetType) else tuple(one.label for one in self.objects)
+        areas = () if isinstance(self.areas, msgspec.UnsetType) else tuple(name for name, share in [*self.areas.items()][1:] if share > 0)
+        return (self.label, *objects, *areas)
+
 
 class Inferred(msgspec.Struct, frozen=True, kw_only=True):
     """A frame with the device's answer and what the policy decided on it.

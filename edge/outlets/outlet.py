@@ -110,7 +110,7 @@ class Outlet:
 
     def put(self, event: Event) -> None:
         """Let an event wait, if this output wants it; never blocks."""
-        if not self._selection.wants(state=event.state, label=event.label, stream=event.stream):
+        if not self._selection.wants(state=event.state, labels=event.names, stream=event.stream):
             return
         with self._changed:
             self._backlog.add(event)
