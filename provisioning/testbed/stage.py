@@ -157,12 +157,12 @@ class Stage:
         return sum(int(self.fleet.status(region).get("cases_answered", 0)) for region in self.fleet.plan.region_names)
 
     def device(self, name: str) -> timeline.Device:
-        """Return a device's counters as of the last look."""
-        return self.moments[-1].devices.get(name, timeline.Device()) if self.moments else timeline.Device()
+        """Return a device's counters as of the last look at which it answered: a busy machine may leave a look without one."""
+        return next((one.devices[name] for one in reversed(self.moments) if name in one.devices), timeline.Device())
 
     def region(self, name: str) -> timeline.Region:
-        """Return a region's counters as of the last look."""
-        return self.moments[-1].regions.get(name, timeline.Region()) if self.moments else timeline.Region()
+        """Return a region's counters as of the last look at which it answered."""
+        return next((one.regions[name] for one in reversed(self.moments) if name in one.regions), timeline.Region())
 
     def _event_files(self) -> list[Path]:
         return [path for device in self.devices if (path := self.fleet.events(device)).exists()]

@@ -12,11 +12,14 @@ from provisioning.testbed import commands, labels, page, plots, timeline
 from provisioning.testbed.cases import Verdict
 from provisioning.testbed.entries import entries
 from provisioning.testbed.figures import BadReleaseFigures, CascadeFigures, FederationFigures, Figures, LedgerFigures, NeverLostFigures
+from provisioning.testbed.fleet import Fleet
 from provisioning.testbed.intervals import Estimate
 from provisioning.testbed.learned import Learned
 from provisioning.testbed.ledger import Event
 from provisioning.testbed.plan import SHORT_STORY, STORY
 from provisioning.testbed.report import StoryReport, fill, story_summary
+from provisioning.testbed.screen import Screen
+from provisioning.testbed.stage import Stage
 from provisioning.testbed.story import ACTS
 
 GOOD = Estimate(value=0.97, low=0.96, high=0.98, frames=1000, units=90)
@@ -120,6 +123,17 @@ def test_frames_answered_go_on_counting_over_a_restart() -> None:
     counts = (10, 20, 3, 8)
     moments = [timeline.Moment(at=float(at), devices={"d": timeline.Device(inferred=count)}) for at, count in enumerate(counts)]
     assert [count for _, count in timeline.answered(moments, ["d"])] == [0, 10, 13, 18]
+
+
+def test_a_daemon_that_did_not_answer_at_the_last_look_has_not_gone_back_to_nothing(tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(SHORT_STORY, regions=1, edges=1)
+    stage = Stage(Fleet(tmp_path, plan, tmp_path, {}), Screen(plain=True), began=0.0, report=StoryReport())
+    assert stage.device("edge-1.region-1").inferred == 0
+    seen = timeline.Moment(
+        at=1.0, devices={"edge-1.region-1": timeline.Device(inferred=89)}, regions={"region-1": timeline.Region(stored=7)}
+    )
+    stage.moments += [seen, timeline.Moment(at=2.0)]
+    assert (stage.device("edge-1.region-1").inferred, stage.region("region-1").stored) == (89, 7)
 
 
 def test_the_short_story_is_the_story_at_a_quicker_pace() -> None:

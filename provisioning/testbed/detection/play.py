@@ -68,9 +68,13 @@ class Detecting:
         self._screen.step("Judging what was told of the boards; the expert is run on each of them")
         paths = {str(table["name"]): Path(str(table["path"])) for device in tables.values() for table in device}
         self._tell(
-            "Boards", f"{window.frames} boards of the official test list in {window.end - window.start:.0f} s.", self._judged(window, paths)
+            "Boards", f"Boards of the official test list, streamed for {window.end - window.start:.0f} s.", self._judged(window, paths)
         )
-        self._tell("Bytes", "What the device cuts out is sent, audit samples whole.", cases + self._weights(window, paths))
+        self._tell(
+            "Bytes",
+            "Of a hard case the part in doubt is sent, or the whole where doubt is everywhere; audit samples are whole.",
+            cases + self._weights(window, paths),
+        )
         self._tell("Ledger", "Everything is stopped and counted again from the files alone.", self._counted(fleet))
 
     def finish(self, _: Path | None, *, keep: bool) -> list[str]:
@@ -100,7 +104,7 @@ class Detecting:
         streams = [stream for device in stage.devices for stream in stage.fleet.status(device).get("streams", {}).values()]
         lines = []
         for kind, key, words in (
-            ("hard", "deferred", "a hard case (mostly a part of the board)"),
+            ("hard", "deferred", "a hard case (the part in doubt, where it is a small one)"),
             ("audit", "audited", "an audit sample (whole)"),
         ):
             count = sum(int(stream.get(key, 0)) for stream in streams)
