@@ -62,6 +62,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float | None = None
     inherited_from: int | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every label it names: its own, those of its objects, those of its areas but the background (the first label)."""
+        objects = () if isinstance(self.objects, msgspec.UnsetType) else tuple(one.label for one in self.objects)
+        areas = () if isinstance(self.areas, msgspec.UnsetType) else tuple(name for name, share in [*self.areas.items()][1:] if share > 0)
+        return (self.label, *objects, *areas)
+
 
 class Inherited(msgspec.Struct, frozen=True, kw_only=True):
     """Whose answer a frame inherits: a frame of the same stream, the part of it that was sent, and the answer where it has come."""
@@ -69,13 +76,6 @@ class Inherited(msgspec.Struct, frozen=True, kw_only=True):
     frame: int
     part: Part | None
     answer: Answer | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every label it names: its own, those of its objects, those of its areas but the background (the first label)."""
-        objects = () if isinstance(self.objects, msgspec.UnsetType) else tuple(one.label for one in self.objects)
-        areas = () if isinstance(self.areas, msgspec.UnsetType) else tuple(name for name, share in [*self.areas.items()][1:] if share > 0)
-        return (self.label, *objects, *areas)
 
 
 class Inferred(msgspec.Struct, frozen=True, kw_only=True):
