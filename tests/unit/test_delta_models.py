@@ -110,7 +110,7 @@ def test_a_changed_model_is_rebuilt(change: str, seed: int) -> None:
     old, new = saved(before), saved(CHANGES[change](before, seed), producer="tests" if seed % 2 else "others")
     patch = delta.make(old, new)
     assert rebuild(old, patch, new) == new
-    assert len(patch) <= len(frames.pack(new)) + HEADER_BYTES
+    assert len(patch) <= len(frames.compress(new)) + HEADER_BYTES
 
 
 def wide(seed: int = 0) -> Arrays:
@@ -124,7 +124,7 @@ def test_tensors_beat_whole_files_where_weights_moved() -> None:
         new = saved(CHANGES[change](before, 7))
         patch = delta.make(old, new)
         assert delta.read_header(patch).codec == TENSORS
-        rival = min(len(frames.pack(new, dictionary=old)), len(frames.pack(new)))
+        rival = min(len(frames.compress(new, dictionary=old)), len(frames.compress(new)))
         assert len(patch) < 0.8 * rival, change
 
 

@@ -11,12 +11,14 @@ import itertools
 from collections.abc import Iterator
 
 from shared.errors import ProtocolError, TrustError
-from shared.release.delta import container, frames, layout, tensors, whole
-from shared.release.delta.container import HEADER_BYTES, TENSORS, Header, Preface
-from shared.release.delta.layout import MOST_TENSORS, Layout
+from shared.release.delta.container import HEADER_BYTES, TENSORS, Header, Preface, read, read_block, read_preface
+from shared.release.delta.frames import claim, decompress
+from shared.release.delta.layout import MOST_TENSORS, Layout, of_file, of_skeleton, skeleton_of
 from shared.release.delta.plan import COPY, Step, blocks, heads, pieces, read_steps
 from shared.release.delta.predict import Predictions
 from shared.release.delta.source import Memory, Sink, Source
+from shared.release.delta.tensors import decode
+from shared.release.delta.whole import unpack
 
 _CHUNK = 1 << 20
 
@@ -27,7 +29,7 @@ def read_header(delta: bytes) -> Header:
     Raises:
         ProtocolError: no delta, damaged, or of a version or codec this agent does not know.
     """
-    return container.read(Memory(delta))
+    return read(Memory(delta))
 
 
 def apply(old: bytes, delta: bytes, *, expect_sha256: str, limit_bytes: int) -> bytes:
@@ -54,7 +56,7 @@ def rebuild(old: Source, delta: Source, *, expect_sha256: str, limit_bytes: int)
         ProtocolError: the container is damaged or unknown.
         TrustError: it belongs to another base or result, claims more than the limit, or rebuilds something else.
     """
-    header = container.read(delta)
+    header = read(delta)
     if header.result_bytes > limit_bytes:
         raise TrustError(f"the delta claims a result of {header.result_bytes} bytes, signed metadata allows {limit_bytes}.")
     if header.result.hex() != expect_sha256:
@@ -79,21 +81,21 @@ def _hash(source: Source) -> bytes:
 
 def _whole(old: Source, delta: Source, header: Header) -> Iterator[bytes]:
     payload = delta.read(HEADER_BYTES, delta.length)
-    yield whole.unpack(header.codec, old.read(0, old.length), payload, header.result_bytes)
+    yield unpack(header.codec, old.read(0, old.length), payload, header.result_bytes)
 
 
 def _by_tensors(old: Source, delta: Source, header: Header) -> Iterator[bytes]:
-    preface = container.read_preface(delta)
-    before = layout.of_file(old)
+    preface = read_preface(delta)
+    before = of_file(old)
     skeleton = _skeleton(old, before, preface)
-    after = layout.of_skeleton(Memory(skeleton), file_bytes=header.result_bytes)
-    steps = read_steps(frames.unpack(preface.steps, frames.claim(preface.steps, 5 * MOST_TENSORS)), before, after)
+    after = of_skeleton(Memory(skeleton), file_bytes=header.result_bytes)
+    steps = read_steps(decompress(preface.steps, claim(preface.steps, 5 * MOST_TENSORS)), before, after)
     yield from _Assembly(old, delta, before, after, steps).pieces(skeleton, preface.blocks_at)
 
 
 def _skeleton(old: Source, before: Layout, preface: Preface) -> bytes:
-    skeleton = layout.skeleton_of(old, before)
-    return frames.unpack(preface.patch, preface.skeleton_bytes, dictionary=skeleton) if preface.patch else skeleton
+    skeleton = skeleton_of(old, before)
+    return decompress(preface.patch, preface.skeleton_bytes, dictionary=skeleton) if preface.patch else skeleton
 
 
 class _Assembly:
@@ -113,8 +115,8 @@ class _Assembly:
         self._predictions.learn_copies(self._steps)
         kept: dict[int, bytes] = {}
         for block in blocks(self._after, self._steps, self._heads):
-            inside, at = container.read_block(self._delta, at)
-            for piece, content in zip(block, tensors.decode(block, self._steps, self._predictions, inside), strict=True):
+            inside, at = read_block(self._delta, at)
+            for piece, content in zip(block, decode(block, self._steps, self._predictions, inside), strict=True):
                 kept[piece.tensor] = kept.get(piece.tensor, b"") + content
         coming, cut = self._stream(at), 0
         for index, tensor in enumerate(self._after.tensors):
@@ -134,8 +136,8 @@ class _Assembly:
         """Yield what the blocks after the heads make, a piece at a time."""
         rest = sorted(set(range(len(self._after.tensors))) - set(self._heads))
         for block in blocks(self._after, self._steps, rest):
-            inside, at = container.read_block(self._delta, at)
-            yield from tensors.decode(block, self._steps, self._predictions, inside)
+            inside, at = read_block(self._delta, at)
+            yield from decode(block, self._steps, self._predictions, inside)
         if at != self._delta.length:
             raise ProtocolError("the delta has more bytes than its result takes.")
 

@@ -15,7 +15,7 @@ SHORTEST_DICTIONARY = 8
 """zstd ignores a shorter one."""
 
 
-def pack(data: bytes, *, dictionary: bytes = b"", level: int = LEVEL) -> bytes:
+def compress(data: bytes, *, dictionary: bytes = b"", level: int = LEVEL) -> bytes:
     """Return `data` compressed, with `dictionary` as its past."""
     history = len(dictionary) if len(dictionary) >= SHORTEST_DICTIONARY else 0
     window = min(max((len(data) + history).bit_length(), 10), LARGEST_WINDOW_LOG)
@@ -26,13 +26,13 @@ def pack(data: bytes, *, dictionary: bytes = b"", level: int = LEVEL) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters, dict_data=past).compress(data)
 
 
-def unpack(frame: bytes, length: int, *, dictionary: bytes = b"") -> bytes:
-    """Return what `pack` was given.
+def decompress(frame: bytes, length: int, *, dictionary: bytes = b"") -> bytes:
+    """Return what `compress` was given.
 
     Args:
         frame: the compressed bytes.
         length: how many bytes it must make.
-        dictionary: as given to `pack`.
+        dictionary: as given to `compress`.
 
     Raises:
         ProtocolError: it is damaged, or makes another number of bytes.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 
 from shared.errors import ProtocolError
-from shared.release.delta import container, frames, layout, numbers, tensors, whole
-from shared.release.delta.container import TENSORS, Header
-from shared.release.delta.layout import Layout, Tensor
+from shared.release.delta.container import TENSORS, Header, seal, write_block, write_preface
+from shared.release.delta.frames import LEVEL, QUICK, compress
+from shared.release.delta.layout import Layout, Tensor, of_file, skeleton_of
+from shared.release.delta.numbers import kind_of
 from shared.release.delta.plan import COPY, FRESH, MOVED, NO_BASE, PLAIN, Piece, Step, bases, blocks, heads, write_steps
 from shared.release.delta.predict import Predictions
 from shared.release.delta.source import Memory
+from shared.release.delta.tensors import encode
+from shared.release.delta.whole import packings
 
-WORTH_TRYING = 3, 2
-"""A codec of whole files is tried at full strength when its quick try is below 3/2 of the best so far."""
+WORTH_TRYING = 5, 4
+"""A codec of whole files is tried at full strength when its quick try is below 5/4 of the best so far."""
 
 
 def digest(data: bytes) -> bytes:
@@ -28,11 +31,11 @@ def make(old: bytes, new: bytes) -> bytes:
     """
     best = _by_tensors(old, new)
     above, below = WORTH_TRYING
-    for codec, packing in sorted(whole.packings(old, new).items(), reverse=True):  # the simpler codec on a tie
+    for codec, packing in sorted(packings(old, new).items(), reverse=True):  # the simpler codec on a tie
         header = Header(codec=codec, base=digest(old), result=digest(new), result_bytes=len(new))
-        if best is not None and len(packing(frames.QUICK)) * below > len(best) * above:
+        if best is not None and len(packing(QUICK)) * below > len(best) * above:
             continue
-        found = container.seal(header, packing(frames.LEVEL))
+        found = seal(header, packing(LEVEL))
         best = found if best is None or len(found) < len(best) else best
     assert best is not None  # noqa: S101 - FULL always applies
     return best
@@ -41,17 +44,17 @@ def make(old: bytes, new: bytes) -> bytes:
 def _by_tensors(old: bytes, new: bytes) -> bytes | None:
     """Return the delta by tensors, or None where one of the files is no model with tensors."""
     try:
-        before, after = layout.of_file(Memory(old)), layout.of_file(Memory(new))
+        before, after = of_file(Memory(old)), of_file(Memory(new))
     except ProtocolError:
         return None
     if not before.tensors or not after.tensors:
         return None
-    skeletons = layout.skeleton_of(Memory(old), before), layout.skeleton_of(Memory(new), after)
-    patch = b"" if skeletons[0] == skeletons[1] else frames.pack(skeletons[1], dictionary=skeletons[0])
+    skeletons = skeleton_of(Memory(old), before), skeleton_of(Memory(new), after)
+    patch = b"" if skeletons[0] == skeletons[1] else compress(skeletons[1], dictionary=skeletons[0])
     steps = _steps(old, new, before, after)
-    preface = container.write_preface(len(skeletons[1]), patch, frames.pack(write_steps(steps, bases(before, after))))
+    preface = write_preface(len(skeletons[1]), patch, compress(write_steps(steps, bases(before, after))))
     header = Header(codec=TENSORS, base=digest(old), result=digest(new), result_bytes=len(new))
-    return container.seal(header, preface, b"".join(_blocks(old, new, before, after, steps)))
+    return seal(header, preface, b"".join(_blocks(old, new, before, after, steps)))
 
 
 def _steps(old: bytes, new: bytes, before: Layout, after: Layout) -> list[Step]:
@@ -78,7 +81,7 @@ def _step(tensor: Tensor, content: bytes, base: int, before: bytes | None) -> St
         return Step(method=COPY, base=base)
     if before is not None:
         return Step(method=MOVED, base=base)
-    kind = numbers.kind_of(tensor.kind, tensor.length)
+    kind = kind_of(tensor.kind, tensor.length)
     return Step(method=PLAIN if kind.wide else FRESH, base=base)
 
 
@@ -98,7 +101,7 @@ def _blocks(old: bytes, new: bytes, before: Layout, after: Layout, steps: list[S
     for group in (first, rest):
         for block in blocks(after, steps, group):
             contents = [_part(new, after.tensors[piece.tensor], piece) for piece in block]
-            found.append(container.write_block(tensors.encode(block, steps, predictions, contents)))
+            found.append(write_block(encode(block, steps, predictions, contents)))
     return found
 
 

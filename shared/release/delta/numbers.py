@@ -78,7 +78,7 @@ def exponents(numbers: Integers, kind: Kind) -> npt.NDArray[np.int16]:
     return found
 
 
-def ratios(above: bytes, below: bytes) -> Array:
+def quotients(above: bytes, below: bytes) -> Array:
     """Return float32 `above` / `below` times 2^20 as integers; 2^20 where they are not both normal and within a factor of 256.
 
     Returns:

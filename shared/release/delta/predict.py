@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shared.release.delta import numbers
 from shared.release.delta.layout import Layout
-from shared.release.delta.numbers import Integers
+from shared.release.delta.numbers import FLOAT32, Integers, exponents, ordered, products, quotients
 from shared.release.delta.plan import COPY, FRESH, Piece, Step, form
 from shared.release.delta.rans import Array
 from shared.release.delta.residual import NEAR, Field
@@ -61,10 +60,10 @@ class Predictions:
         """Return what is known of a piece, and its expected elements as ordered integers."""
         if step.method == FRESH:
             return Field(rows=piece.rows, columns=piece.columns, wide=piece.kind.wide), np.zeros(piece.elements, np.int32)
-        old = numbers.ordered(self._read(step.base, piece.begin * piece.kind.bytes, piece.length), piece.kind)
+        old = ordered(self._read(step.base, piece.begin * piece.kind.bytes, piece.length), piece.kind)
         if piece.kind.floating:
             old = self._product(piece, old)
-            offsets = numbers.exponents(old, piece.kind) << 2
+            offsets = exponents(old, piece.kind) << 2
             return Field(rows=piece.rows, columns=piece.columns, wide=True, offsets=offsets), old
         ratios = self._ratios(piece, step)
         if ratios is None:
@@ -76,12 +75,12 @@ class Predictions:
         """Return the product of two scales where the piece is one, else `old`."""
         tensor = self._new.tensors[piece.tensor]
         factors = [self._new_values(name) for name in self._new.links.products.get(tensor.name, ())]
-        if tensor.kind != numbers.FLOAT32 or len(factors) != 2 or None in factors or piece.begin:
+        if tensor.kind != FLOAT32 or len(factors) != 2 or None in factors or piece.begin:
             return old
         left, right = (factor or b"" for factor in factors)
         if len(left) != _FLOAT_BYTES or len(right) != piece.length:
             return old
-        return numbers.ordered(numbers.products(left, right), piece.kind)
+        return ordered(products(left, right), piece.kind)
 
     def _ratios(self, piece: Piece, step: Step) -> Array | None:
         """Return old scale over new scale times 2^20, shaped to multiply the piece; None where they are unknown or all the same."""
@@ -93,7 +92,7 @@ class Predictions:
         count, (rows, columns) = len(above) // _FLOAT_BYTES, form(tensor, piece.kind)
         if rows * columns * piece.kind.bytes != tensor.length:
             return None
-        found = numbers.ratios(above, below)
+        found = quotients(above, below)
         if count == rows:
             first = piece.begin // columns
             return found[first : first + piece.rows, None]

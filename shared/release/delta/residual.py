@@ -18,9 +18,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from shared.release.delta import shapes
 from shared.release.delta.evidence import Alignment, Levels, Rates
 from shared.release.delta.rans import Array, Coder, Indices, Words
+from shared.release.delta.shapes import prior_counts
 from shared.release.delta.tables import STEP, Table
 
 Residuals = npt.NDArray[np.int32]
@@ -73,7 +73,7 @@ class Tables:
     def __init__(self, *, wide: bool) -> None:
         self.scale = _WIDE if wide else _NARROW
         self.nears = 1 if wide else NEAR + 1
-        prior = shapes.classes(self.scale.mean, self.scale.contexts, self.scale.symbols, 8 * STEP)
+        prior = prior_counts(self.scale.mean, self.scale.contexts, self.scale.symbols, 8 * STEP)
         self.sizes = Table(np.repeat(prior, self.nears * SURE, axis=0))
         self.signs = Table(np.full((2 * (2 * NEAR + 1) * SURE, 2), 2 * STEP, np.int64))
         self.tops = Table(np.full((MANTISSA, 4), STEP, np.int64))

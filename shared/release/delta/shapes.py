@@ -19,7 +19,7 @@ _QUARTERS = (1 << 64, 21936999301089678046, 26087635650665564424, 31023601929370
 
 
 @lru_cache(maxsize=4)
-def classes(lowest: int, contexts: int, symbols: int, weight: int) -> npt.NDArray[np.int64]:
+def prior_counts(lowest: int, contexts: int, symbols: int, weight: int) -> npt.NDArray[np.int64]:
     """Return counts (contexts, symbols) of classes of size.
 
     Args:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.errors import ProtocolError
-from shared.release.delta import frames, numbers
 from shared.release.delta.container import Inside
+from shared.release.delta.frames import compress, decompress
+from shared.release.delta.numbers import ordered, packed
 from shared.release.delta.plan import PLAIN, Block, Piece, Step
 from shared.release.delta.predict import Predictions
 from shared.release.delta.rans import LANE_BYTES, MOST_LANES, Decoder, Encoder
@@ -33,10 +34,10 @@ def encode(block: Block, steps: Sequence[Step], predictions: Predictions, conten
             predictions.learn(piece, content)
             continue
         field, expected = predictions.predict(piece, step)
-        model.code(field, numbers.ordered(content, piece.kind) - expected)
+        model.code(field, ordered(content, piece.kind) - expected)
         predictions.learn(piece, content)
     lanes = _lanes(encoder)
-    return Inside(lanes=lanes, coded=encoder.finish(lanes=lanes), plain=frames.pack(b"".join(plain)) if plain else b"")
+    return Inside(lanes=lanes, coded=encoder.finish(lanes=lanes), plain=compress(b"".join(plain)) if plain else b"")
 
 
 def decode(block: Block, steps: Sequence[Step], predictions: Predictions, inside: Inside) -> list[bytes]:
@@ -54,7 +55,7 @@ def decode(block: Block, steps: Sequence[Step], predictions: Predictions, inside
         else:
             field, expected = predictions.predict(piece, steps[piece.tensor])
             expected += model.code(field, None)
-            content = numbers.packed(expected, piece.kind)
+            content = packed(expected, piece.kind)
         predictions.learn(piece, content)
         contents.append(content)
     decoder.finish()
@@ -64,7 +65,7 @@ def decode(block: Block, steps: Sequence[Step], predictions: Predictions, inside
 def _plain(pieces: list[Piece], inside: Inside) -> bytes:
     if bool(pieces) != bool(inside.plain):
         raise ProtocolError("a block of the delta has a part too many, or too few.")
-    return frames.unpack(inside.plain, sum(piece.length for piece in pieces)) if pieces else b""
+    return decompress(inside.plain, sum(piece.length for piece in pieces)) if pieces else b""
 
 
 def _lanes(encoder: Encoder) -> int:

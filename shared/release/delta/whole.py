@@ -12,18 +12,18 @@ from collections.abc import Callable
 import numpy as np
 
 from shared.errors import ProtocolError
-from shared.release.delta import frames
 from shared.release.delta.container import FULL, PREFIX, SUBTRACT
+from shared.release.delta.frames import compress, decompress
 
 
 def packings(old: bytes, new: bytes) -> dict[int, Callable[[int], bytes]]:
     """Return the codecs that apply to two files: codec -> from a zstd level to its payload."""
     found: dict[int, Callable[[int], bytes]] = {
-        PREFIX: lambda level: frames.pack(new, dictionary=old, level=level),
-        FULL: lambda level: frames.pack(new, level=level),
+        PREFIX: lambda level: compress(new, dictionary=old, level=level),
+        FULL: lambda level: compress(new, level=level),
     }
     if len(old) == len(new):
-        found[SUBTRACT] = lambda level: frames.pack(_moved(new, old), level=level)
+        found[SUBTRACT] = lambda level: compress(_moved(new, old), level=level)
     return found
 
 
@@ -34,10 +34,10 @@ def unpack(codec: int, old: bytes, payload: bytes, length: int) -> bytes:
         ProtocolError: the payload does not fit the codec, or makes another number of bytes.
     """
     if codec != SUBTRACT:
-        return frames.unpack(payload, length, dictionary=old if codec == PREFIX else b"")
+        return decompress(payload, length, dictionary=old if codec == PREFIX else b"")
     if len(old) != length:
         raise ProtocolError("a subtracting delta must keep the length of the file.")
-    moved = frames.unpack(payload, length)
+    moved = decompress(payload, length)
     return np.add(np.frombuffer(old, np.uint8), np.frombuffer(moved, np.uint8)).tobytes()
 
 

@@ -45,20 +45,20 @@ def xdelta(old: bytes, new: bytes) -> int:
 
 def patch_from(old: bytes, new: bytes) -> int:
     """zstd --patch-from at level 19."""
-    return len(frames.pack(new, dictionary=old))
+    return len(frames.compress(new, dictionary=old))
 
 
 def full(old: bytes, new: bytes) -> int:
     """The whole file under zstd level 19."""
     del old
-    return len(frames.pack(new))
+    return len(frames.compress(new))
 
 
 def subtracted(old: bytes, new: bytes) -> int:
     """New minus old byte by byte under zstd level 19; 0 where the lengths differ: it does not apply."""
     if len(old) != len(new):
         return 0
-    return len(frames.pack(np.subtract(np.frombuffer(new, np.uint8), np.frombuffer(old, np.uint8)).tobytes()))
+    return len(frames.compress(np.subtract(np.frombuffer(new, np.uint8), np.frombuffer(old, np.uint8)).tobytes()))
 
 
 RIVALS: dict[str, Callable[[bytes, bytes], int]] = {
