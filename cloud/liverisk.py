@@ -21,19 +21,13 @@ from shared.wire.reports import DeviceLive, RegionLive
 
 def of_device(live: DeviceLive | None) -> dict[str, Any] | None:
     """Return a device's live risk as plain values; None where it is not told."""
-    if live is None:
-        return None
-    values = {name: getattr(live, name) for name in live.__struct_fields__}
-    return {
-        **values,
-        "at": float(int(live.at)),
-        **_shares(Counts(audited=live.audited, wrong=live.wrong, owed=live.owed, missing=live.missing)),
-    }
+    # a time in whole seconds: what only grew older by a fraction is no change of the page
+    return None if live is None else {**msgspec.structs.asdict(live), "at": float(int(live.at)), **_counts(live).shares()}
 
 
 def of_region(live: RegionLive | None) -> dict[str, Any] | None:
     """Return a region's live risk as plain values; None where it is not told."""
-    return None if live is None else {**msgspec.structs.asdict(live), **_shares(_counts(live))}
+    return None if live is None else {**msgspec.structs.asdict(live), **_counts(live).shares()}
 
 
 def of_fleet(regions: Iterable[tuple[str, RegionLive | None]]) -> dict[str, Any]:
@@ -55,19 +49,9 @@ def of_fleet(regions: Iterable[tuple[str, RegionLive | None]]) -> dict[str, Any]
         "missing": total.missing,
         "low": round(together.low, 6),
         "high": round(together.high, 6),
-        **_shares(total),
+        **total.shares(),
     }
 
 
-def _counts(live: RegionLive) -> Counts:
+def _counts(live: DeviceLive | RegionLive) -> Counts:
     return Counts(audited=live.audited, wrong=live.wrong, owed=live.owed, missing=live.missing)
-
-
-def _shares(counts: Counts) -> dict[str, float | None]:
-    """Return risk, debt and the share without an answer; None of nothing."""
-    settled = counts.audited + counts.missing
-    return {
-        "risk": round(counts.risk, 6) if counts.audited else None,
-        "debt": round(counts.owed / counts.audited, 6) if counts.audited else None,
-        "censored_share": round(counts.missing / settled, 6) if settled else None,
-    }

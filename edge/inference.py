@@ -227,7 +227,9 @@ class Inference:
             threshold = None  # calibrated for a score this agent does not know: audit only
         self._policy = Policy(threshold=threshold, audit_share=self._settings.audit_share)
         if self._to.audits is not None:
-            self._to.audits.adopt(model.card.release, threshold=threshold, epsilon=calibration.epsilon if calibration else None)
+            epsilon = calibration.epsilon if calibration else None
+            sha256, now = model.card.onnx_sha256, self._monotonic()
+            self._to.audits.adopt(model.card.release, threshold=threshold, epsilon=epsilon, model=sha256, now=now)
         if self._to.inheritance is not None:
             self._to.inheritance.adopt(model.card.release)
         self.served.setdefault(model.card.release, Served())

@@ -56,6 +56,10 @@ class Joining(Generic[Item, Word]):
             bound(self._early, MOST_EARLY)
         return item
 
+    def waiting(self) -> list[tuple[int, Item]]:
+        """Return the items that wait for their answer, by sequence, the oldest first."""
+        return list(self._items.items())
+
     def clear(self) -> None:
         """Forget everything."""
         self._items.clear()

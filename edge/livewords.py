@@ -16,6 +16,8 @@ def lines(status: Mapping[str, Any]) -> list[str]:
     if not live:
         return []
     rows = [("risk", risk(live)), ("rule", rule(live)), ("audit", audit(live, status.get("audit_share", 0.0))), ("drift", drift(live))]
+    kept = memory(status.get("live_state", {}))
+    rows += [("memory", kept)] if kept else []
     return [f"{label:9}{words}" for label, words in [*rows, ("budget", budget(status.get("budget", {}), live))]]
 
 
@@ -48,6 +50,12 @@ def drift(live: Mapping[str, Any]) -> str:
         return "learning how often student and expert differ"
     state = "ALARM" if live["drift"] == "alarm" else "none"
     return f"{state}: they differ on {live['disagreement']:.1%} of the newest samples, {live['reference']:.1%} at first"
+
+
+def memory(said: Mapping[str, Any]) -> str:
+    """Return what is wrong with the state that is kept over restarts; "" where nothing is."""
+    failing = f"NOT KEPT over a restart: {said['failing']}" if said.get("failing") else ""
+    return "; ".join(filter(None, [failing, f"begun anew: {said['begun_anew']}" if said.get("begun_anew") else ""]))
 
 
 def budget(said: Mapping[str, Any], live: Mapping[str, Any]) -> str:

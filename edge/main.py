@@ -27,6 +27,7 @@ from edge.handover import HandOver
 from edge.inference import Inference, Neighbours
 from edge.inheritance import Inheritance
 from edge.liveaudits import LiveAudits
+from edge.livekeeper import LiveKeeper
 from edge.metricsport import MetricsPort
 from edge.model import MakeEngine, ModelSlot, open_model
 from edge.motion import MotionGate
@@ -181,6 +182,7 @@ class Agent:
         self._hand_over = HandOver()
         self._audit_share = AuditShare(own=settings.policy.audit_share, highest=settings.policy.audit_share_on_alarm)
         self._spending = Spending(settings.budget)
+        self._keeper = LiveKeeper(settings.state, audits=self._audits, spending=self._spending, spool_id=lambda: self._spool.spool_id)
         self._uplink = self._make_uplink(identity)
         self._writer = self._make_writer()
         self._inference = Inference(
@@ -221,7 +223,7 @@ class Agent:
         )
         self._updater = self._make_updater()
         self._reporter.updater, self._reporter.governor = self._updater, self._governor
-        self._reporter.preview = self._preview
+        self._reporter.preview, self._reporter.keeper = self._preview, self._keeper
         self._reporter.outlets = {outlet.name: outlet for outlet in self._outlets}
 
     def parts(self) -> Sequence[Part]:
@@ -231,6 +233,7 @@ class Agent:
             *self._outlets,
             self._settler,
             self._spool,
+            self._keeper,
             self._uplink,
             self._writer,
             *([self._updater] if self._updater else []),

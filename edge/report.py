@@ -91,6 +91,7 @@ class Reporter:
         self.preview: Tells | None = None
         self.outlets: Mapping[str, Tells] = {}
         self.governor: Tells | None = None
+        self.keeper: Tells | None = None
         self.why_no_updates = ""
 
     def status(self) -> dict[str, Any]:
@@ -105,6 +106,7 @@ class Reporter:
             "update": self.updater.status() if self.updater else nothing,
             "audit_share": self._inference.audit_share,
             "live": self._live(),
+            "live_state": self.keeper.status() if self.keeper else {},
             "budget": self._spending.status(clock.monotonic()),
             "streams": {stream.name: self._stream(stream) for stream in self._streams},
             "drops": self._frames.reasons(),

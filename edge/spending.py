@@ -21,6 +21,13 @@ from shared.deferral.budget import Bucket, Budget, bucket_per_day, bucket_per_se
 from shared.deferral.policy import OVER_BUDGET, Action, Decision
 
 
+class SpendingMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes left in the bucket of hard cases and in the reserve of audit samples; None without one."""
+
+    hard: float | None = None
+    audit: float | None = None
+
+
 class Spending:
     """The two buckets of one link. Asked by one thread; `spent` may be called by any.
 
@@ -73,6 +80,26 @@ class Spending:
             self.hard_bytes += size
             if self._budget is not None:
                 self._budget.spent(size)
+
+    def memory(self, now: float) -> SpendingMemory:
+        """Return what is left in both buckets at a monotonic time."""
+        return SpendingMemory(
+            hard=self._budget.state(now).left if self._budget is not None else None,
+            audit=self._reserve.left(now) - sum(tuple(self._audit_bills)) if self._reserve is not None else None,
+        )
+
+    def recall(self, memory: SpendingMemory, *, away_s: float, is_clean: bool) -> None:
+        """Go on with what was left; before the first frame.
+
+        Args:
+            memory: as `memory` gave it.
+            away_s: seconds since then.
+            is_clean: whether nothing can have been spent since then; otherwise no more is taken over than a fresh start has.
+        """
+        if self._budget is not None and memory.hard is not None:
+            self._budget.recall(memory.hard, away_s=away_s, is_clean=is_clean)
+        if self._reserve is not None and memory.audit is not None:
+            self._reserve.recall(memory.audit, away_s=away_s, is_clean=is_clean)
 
     def status(self, now: float) -> dict[str, Any]:
         """Return where the budget stands, of things JSON can hold; `rate` is None without one."""

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 
 from shared.deferral.anytime import CENSORED
 from shared.deferral.pooled import Counts, pooled
@@ -102,7 +105,20 @@ def of_region(devices: Mapping[str, DeviceLive | None], *, connected: set[str], 
     )
 
 
-def counts_of(live: DeviceLive) -> Counts:
+def shown(devices: Mapping[str, DeviceLive | None], region: RegionLive, *, connected: set[str]) -> dict[str, Any]:
+    """Return what the region's page shows: the figure of all, and a row per device; `live` is None where it is not told."""
+    rows = [
+        {
+            "name": name,
+            "connected": name in connected,
+            "live": live and {**msgspec.structs.asdict(live), "at": float(int(live.at)), **counts_of(live).shares()},
+        }
+        for name, live in devices.items()
+    ]
+    return {"live": {**msgspec.structs.asdict(region), **counts_of(region).shares()}, "devices": rows}
+
+
+def counts_of(live: DeviceLive | RegionLive) -> Counts:
     """Return its counts as they add up."""
     return Counts(audited=live.audited, wrong=live.wrong, owed=live.owed, missing=live.missing)
 

@@ -127,7 +127,7 @@ class Region:
             self.intake,
             self.pool,
             self._machines(),
-            *people_parts(self.settings, self.vault, lambda: self.expert.release),
+            *people_parts(self.settings, self.vault, lambda: self.expert.release, self.report.live),
             self._ops(),
             upkeep,
             StatusServer(self.settings.status_path, self.report.status),

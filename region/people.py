@@ -1,6 +1,7 @@
 """The region's listener for people: the only place where pictures are shown. TLS, sessions, and a role for every route.
 
     GET  /v1/summary                  what is there and how far labelling has come        viewer
+    GET  /v1/live                     the live risk of the devices, each and together     viewer
     GET  /v1/cases?…                  a page of cases (casefilter)                        reviewer
     GET  /v1/cases/{case}             one case                                            reviewer
     GET  /v1/cases/{case}/picture     its picture, never to be kept                       reviewer
@@ -114,7 +115,15 @@ class Views:
 
 
 def people_app(
-    *, region: str, gallery: Gallery, pictures: Pictures, doors: Doors, audit: AuditLog, clock: Clock, expert: Callable[[], int | None]
+    *,
+    region: str,
+    gallery: Gallery,
+    pictures: Pictures,
+    doors: Doors,
+    audit: AuditLog,
+    clock: Clock,
+    expert: Callable[[], int | None],
+    live: Callable[[], dict[str, Any]],
 ) -> FastAPI:
     """Return the API behind the page.
 
@@ -126,6 +135,7 @@ def people_app(
         audit: where views and words are noted.
         clock: wall time.
         expert: returns the expert's release.
+        live: returns the live risk of the devices.
     """
     app = FastAPI(title=f"terrace region {region}", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(TerraceError, _refused)
@@ -135,6 +145,10 @@ def people_app(
     @app.get("/v1/summary")
     def summary(grant: Grant = viewer) -> dict[str, Any]:
         return {"region": region, "now": clock(), "expert_release": expert(), **gallery.summary(grant.label)}
+
+    @app.get("/v1/live", dependencies=[viewer])
+    def live_risk() -> dict[str, Any]:
+        return {"region": region, "now": clock(), **live()}
 
     @app.get("/v1/audit", dependencies=[admin])
     def entries(before: int | None = None, limit: int = 100) -> list[dict[str, Any]]:

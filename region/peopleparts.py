@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from region.classnames import ClassNames
 from region.config import RegionSettings
@@ -28,13 +29,16 @@ from shared.statics import Statics
 PEOPLE_CERTIFICATE, NOBODY_YET = "people_certificate", "nobody_has_an_account"
 
 
-def people_parts(settings: RegionSettings, vault: Vault, expert: Callable[[], int | None]) -> list[Part]:
+def people_parts(
+    settings: RegionSettings, vault: Vault, expert: Callable[[], int | None], live: Callable[[], dict[str, Any]]
+) -> list[Part]:
     """Return the parts of the page in the order they start; none when `people.port` is 0.
 
     Args:
         settings: region.toml.
         vault: the daemon's; labels are written through it.
         expert: returns the release of the expert that answers.
+        live: returns the live risk of the devices.
 
     Raises:
         IdentityError: the listener's certificate cannot be used.
@@ -58,6 +62,9 @@ def people_parts(settings: RegionSettings, vault: Vault, expert: Callable[[], in
         audit=audit,
         clock=clock.wall,
         expert=expert,
+        live=live,
     )
-    app = site(api, signin_app(accounts, sessions, audit), Statics((SHARED_PAGES, PAGES), {"/": "gallery.html"}).load())
+    app = site(
+        api, signin_app(accounts, sessions, audit), Statics((SHARED_PAGES, PAGES), {"/": "gallery.html", "/devices": "devices.html"}).load()
+    )
     return [reader, pictures, serve(app, host=chosen.host, port=chosen.port, context=tls.context, key="people.port")]

@@ -14,7 +14,7 @@ from region.auditbook import AuditBook
 from region.batcher import Backlog
 from region.external import AnyBroker
 from region.figures import Figures
-from region.fleet import Fleet
+from region.fleet import RECENTLY_S, Fleet
 from region.labelling import Labels
 from region.omissions import Omitted, left_out
 from region.pool import IntakePool
@@ -110,6 +110,13 @@ class Report:
             "memory_mb": memory_mb(),
         }
 
+    def live(self) -> dict[str, Any]:
+        """Return what the page for people shows of the devices' live risk."""
+        now, lives = clock.wall(), self._fleet.lives()
+        connected = self._connected(now)
+        own = {name: live for name, live in lives.items() if not is_guest(name, self._name)}
+        return liverisk.shown(own, liverisk.of_region(own, connected=connected, now=now), connected=connected)
+
     def problems(self) -> list[str]:
         """Return what keeps the region from receiving and receipting cases; empty when it is ready."""
         found = [] if self._broker.is_up else ["the broker is down"]
@@ -131,9 +138,11 @@ class Report:
             one = omitted.get(name, Omitted())
             entry["omissions"] = {**msgspec.structs.asdict(one), "left_out": left_out(missing=one.missing, expected=one.expected)}
         own = {name: live for name, live in lives.items() if not is_guest(name, self._name)}
-        connected = {name for name in own if devices.get(name, {}).get("connected_recently")}
-        live = liverisk.of_region(own, connected=connected, now=now)
+        live = liverisk.of_region(own, connected=self._connected(now), now=now)
         return {"drift": msgspec.to_builtins(drift), "live": msgspec.to_builtins(live), "devices": devices}
+
+    def _connected(self, now: float) -> set[str]:
+        return {name for name, at in self._fleet.heard_at().items() if now - at <= RECENTLY_S and not is_guest(name, self._name)}
 
     def _stored(self) -> dict[str, int]:
         try:

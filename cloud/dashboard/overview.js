@@ -3,7 +3,8 @@ import { h, fill, say, set, icon } from "./dom.js";
 import { get } from "./api.js";
 import { chart } from "./chart.js";
 import { table } from "./table.js";
-import { ago, badge, bytes, count, ms, percent, range, short, toneOf } from "./format.js";
+import { ago, badge, bytes, count, ms, percent, plural, range, short, toneOf } from "./format.js";
+import { riskNow, riskOf } from "./risk.js";
 import { all, learnTime, one, watch } from "./store.js";
 
 const byName = (a, b) => a.name.localeCompare(b.name, "en", { numeric: true });
@@ -16,7 +17,7 @@ const wholeBytes = (value) => bytes(value);
 
 const CHARTS = [
   { title: "Accuracy on audit samples", of: "accuracy", band: true, format: (v) => percent(v, 0), floor: null, ceiling: 1, note: "student and expert agree" },
-  { title: "Live risk", of: "risk", band: true, format: (v) => percent(v, 1), note: "kept, and the expert differs" },
+  { title: "Live risk", of: "risk", band: true, format: (v) => percent(v, 1), note: "as regions count it, each point by itself" },
   { title: "Sent to the region", of: "sent_share", format: (v) => percent(v, 0), note: "share of frames" },
   { title: "Bytes per frame", of: "bytes_per_frame", format: wholeBytes, note: "everything devices sent" },
   { title: "Answer latency", of: ["answer_p50_ms", "answer_p99_ms"], names: ["median", "99th percentile"], format: ms, note: "expert, received to answered" },
@@ -24,7 +25,7 @@ const CHARTS = [
 ];
 
 export function open(main, { go }) {
-  const tiles = tilesOf(), tiers = tiersOf(go), devices = devicesOf();
+  const tiles = tilesOf(), tiers = tiersOf(go), risks = riskOf(), devices = devicesOf();
   const drawn = CHARTS.map((one) => ({ ...one, chart: chart({ ...one, height: 148 }) }));
   const failed = h("p.notice.warn", { role: "status", hidden: true });
   const sentence = h("p");
@@ -34,7 +35,7 @@ export function open(main, { go }) {
 
   fill(main, [
     h("div.head", {}, h("div", {}, h("h1", {}, "Overview"), sentence)),
-    tiles.node, tiers.node,
+    tiles.node, tiers.node, risks.node,
     h("div.head", {}, h("h2", {}, "Over time"), h("div.actions", {}, split, spans)), failed,
     h("section.grid.columns-3", { "aria-label": "Charts" }, drawn.map((one) => h("article.card", {},
       h("header", {}, h("h2", {}, one.title), h("span.muted", {}, one.note)), h("div.body", {}, one.chart.node)))),
@@ -78,10 +79,11 @@ export function open(main, { go }) {
 
   load();
   const ends = [
-    watch(["figures"], () => tiles.draw(one("figures"))),
+    watch(["figures", "fleet"], () => tiles.draw(one("figures"))),
     watch(["fleet", "regions", "devices", "rounds", "rollouts", "alerts", "releases"], (names) => {
       say(sentence, phrase());
       tiers.draw();
+      risks.draw();
       if (names.has("devices")) devices.draw();
     }),
   ];
@@ -105,7 +107,6 @@ function gapped(rows, at, field, band, step) {
 function phrase() {
   const fleet = one("fleet");
   const open = all("alerts").filter((alert) => alert.severity !== "info").length;
-  const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
   if (!fleet.regions) return "No region has called yet. Start one with: terrace region serve.";
   return `${fleet.regions_here} of ${plural(fleet.regions, "region")} here, ${fleet.online} of ${plural(fleet.devices, "device")} online, `
     + (open ? `${plural(open, "alert")} open.` : "no open alerts.");
@@ -133,11 +134,12 @@ function tilesOf() {
     answer: tile("Answer", "expert, median"), rate: tile("Frames", "per second, last minute"),
   };
   function draw(figures) {
+    const [now, behind] = riskNow();
+    say(tiles.risk.value, now);
+    say(tiles.risk.more, behind);
     if (!figures) return;
     say(tiles.accuracy.value, percent(figures.accuracy));
     say(tiles.accuracy.more, figures.audited ? `${range(figures.accuracy_low, figures.accuracy_high)} · ${count(figures.audited)} samples` : tiles.accuracy.hint);
-    say(tiles.risk.value, percent(figures.risk));
-    say(tiles.risk.more, figures.audited ? `${range(figures.risk_low, figures.risk_high)} · 95 % interval` : tiles.risk.hint);
     say(tiles.sent.value, percent(figures.sent_share));
     say(tiles.bytes.value, bytes(figures.bytes_per_frame));
     say(tiles.answer.value, ms(figures.answer_p50_ms));

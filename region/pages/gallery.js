@@ -1,11 +1,12 @@
 // The gallery: which cases, the grid, and the keys. The chosen case is case.js; the filters are filters.js.
-import { get, post, signOut, whoami, leave } from "./api.js";
+import { get, post, whoami, leave } from "./api.js";
 import { h, fill, icon, say } from "./dom.js";
 import { count, full, now, setNow, span } from "./format.js";
 import { drawCase, keyOf, topOf } from "./case.js";
 import { className, overlay } from "./overlay.js";
 import { filters } from "./filters.js";
 import { showHelp } from "./help.js";
+import { top } from "./top.js";
 
 const grid = document.getElementById("cases");
 const detail = document.getElementById("detail");
@@ -18,13 +19,7 @@ const session = await whoami();
 if (!session.label) leave();
 const bar = filters(document.getElementById("filters"), load);
 const progress = h("div.progress");
-fill(document.getElementById("top"), [
-  h("a.brand", { href: "/" }, h("img", { src: "/icon.svg", alt: "" }), "terrace", h("span.where", { id: "region" })), progress, h("span.spread"),
-  h("div.tools", {},
-    h("span.people-line.only-wide", {}, session.label, h("span.faint", {}, session.role)),
-    h("button.button.quiet.square", { type: "button", title: "Keys", "aria-label": "Keys", onclick: showHelp }, "?"),
-    h("button.button.quiet.square", { type: "button", title: "Dark or light", "aria-label": "Dark or light", onclick: () => document.dispatchEvent(new Event("theme")) }, icon("theme")),
-    h("button.button.quiet.square", { type: "button", title: "Sign out", "aria-label": "Sign out", onclick: signOut }, icon("out")))]);
+top(session, { middle: progress, tools: h("button.button.quiet.square.only-wide", { type: "button", title: "Keys", "aria-label": "Keys", onclick: showHelp }, "?") });
 
 async function look() {
   try {

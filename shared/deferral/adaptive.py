@@ -91,6 +91,10 @@ class Follower:
         """How many it is chosen from when the card speaks for none any more."""
         return self._window
 
+    def held(self) -> tuple[tuple[float, bool], ...]:
+        """Return the samples it is chosen from, oldest first, as `add_many` takes them."""
+        return tuple(self._samples)
+
     def add(self, score: float, differs: bool) -> float:
         """Take an audit sample and return the threshold that holds now.
 

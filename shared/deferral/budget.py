@@ -52,6 +52,17 @@ class Bucket:
         self._tokens = min(self.depth, self._tokens + self.rate * elapsed)
         return self._tokens
 
+    def recall(self, tokens: float, *, away_s: float, is_clean: bool) -> None:
+        """Go on with what was left, plus what has come in since; before anything is asked.
+
+        Args:
+            tokens: as `left` gave it.
+            away_s: seconds since then.
+            is_clean: whether nothing can have been spent since then; otherwise no more is taken over than a fresh start has.
+        """
+        most = self.depth if is_clean else min(self.depth, self.rate * HORIZON_S)
+        self._tokens = min(most, tokens + self.rate * away_s)
+
     def take(self, size: int) -> None:
         """Spend bytes."""
         self.spent += size
@@ -102,6 +113,10 @@ class Budget:
     def spent(self, size: int) -> None:
         """Note what an admitted case cost."""
         self._bills.append(size)
+
+    def recall(self, tokens: float, *, away_s: float, is_clean: bool) -> None:
+        """As `Bucket.recall`."""
+        self._bucket.recall(tokens, away_s=away_s, is_clean=is_clean)
 
     def would_admit(self, value: float, now: float) -> bool:
         """Tell whether a frame of this value would be let through now, without asking for it."""

@@ -14,6 +14,7 @@ Rules, in order:
    `inherited` is the part of the risk that comes from it. No threshold would have prevented such an error, so one that follows makes room
    for it. Drift is still told by what the student said.
 6. With an epsilon the threshold follows (see adaptive), otherwise it stays where it began.
+7. After a restart it goes on from its memory; samples drawn after that are missing.
 
 Example:
     >>> live = LiveRisk.of(threshold=2.0, epsilon=0.02, follows=False)
@@ -25,6 +26,7 @@ Example:
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
 
@@ -32,6 +34,7 @@ import msgspec
 
 from shared.deferral.adaptive import Follower, window_of
 from shared.deferral.anytime import CENSORED, interval
+from shared.deferral.livememory import LiveMemory, Stretch
 from shared.deferral.steadiness import Steadiness
 
 PATIENCE_S = 600.0
@@ -66,22 +69,6 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     inherited: float
 
 
-class _Stretch(msgspec.Struct, kw_only=True):
-    """Counts over the samples drawn from number `first` on."""
-
-    first: int
-    audited: int = 0
-    wrong: int = 0
-    owed: int = 0
-    inherited: int = 0
-    missing: int = 0
-
-    @property
-    def settled(self) -> int:
-        """How many of its samples are answered or missing."""
-        return self.audited + self.missing
-
-
 class LiveRisk:
     """The live risk of one release. Not locked: its owner is.
 
@@ -98,8 +85,8 @@ class LiveRisk:
         self._drawn = 0
         self._pending: OrderedDict[int, float] = OrderedDict()
         self._overdue: OrderedDict[int, None] = OrderedDict()
-        self._older: _Stretch | None = None
-        self._newer = _Stretch(first=0)
+        self._older: Stretch | None = None
+        self._newer = Stretch(first=0)
         self._steadiness = Steadiness()
 
     @classmethod
@@ -120,9 +107,53 @@ class LiveRisk:
         return self._follower.threshold if self._follower else self._threshold
 
     @property
+    def drawn(self) -> int:
+        """How many samples were drawn."""
+        return self._drawn
+
+    @property
     def alarm(self) -> bool:
         """Whether there is a drift alarm."""
         return self._steadiness.recovery is not None
+
+    def memory(self, now: float) -> LiveMemory:
+        """Return what `recall` needs to go on from `now` (monotonic seconds)."""
+        return LiveMemory(
+            threshold=self._threshold,
+            epsilon=self._follower.epsilon if self._follower else None,
+            window=self._window,
+            drawn=self._drawn,
+            pending=tuple((number, now - at) for number, at in self._pending.items()),
+            overdue=tuple(self._overdue),
+            older=copy.copy(self._older),
+            newer=copy.copy(self._newer),
+            steadiness=self._steadiness,
+            samples=self._follower.held() if self._follower else (),
+        )
+
+    def fits(self, memory: LiveMemory) -> bool:
+        """Whether a memory is of a live risk that began with the same threshold, epsilon and window."""
+        epsilon = self._follower.epsilon if self._follower else None
+        return (memory.threshold, memory.epsilon, memory.window) == (self._threshold, epsilon, self._window)
+
+    def recall(self, memory: LiveMemory, *, now: float, away_s: float, drawn: int) -> None:
+        """Go on from a memory that `fits`; for one that has seen nothing yet.
+
+        Args:
+            memory: as `memory` gave it.
+            now: monotonic seconds.
+            away_s: seconds that have passed since the memory.
+            drawn: samples that were drawn until the end. Those after the memory are missing: whatever they would have said is lost.
+        """
+        self._drawn = memory.drawn
+        self._pending = OrderedDict((number, now - age - away_s) for number, age in memory.pending)
+        self._overdue = OrderedDict.fromkeys(memory.overdue)
+        self._older, self._newer = copy.copy(memory.older), copy.copy(memory.newer)
+        self._steadiness = memory.steadiness
+        if self._follower is not None and memory.samples:
+            self._follower.add_many(memory.samples)
+        for _ in range(drawn - memory.drawn):
+            self.lost(self.draw(now))
 
     def draw(self, now: float) -> int:
         """Note that a sample was drawn at `now` (monotonic seconds); returns its number."""
@@ -203,10 +234,10 @@ class LiveRisk:
                 return
             self.lost(number)
 
-    def _of(self, number: int) -> list[_Stretch]:
+    def _of(self, number: int) -> list[Stretch]:
         return [each for each in (self._older, self._newer) if each is not None and number >= each.first]
 
     def _turn(self) -> None:
         """Let the newer stretch take the older one's place once it is as long as a window."""
         if self._newer.settled >= self._window:
-            self._older, self._newer = self._newer, _Stretch(first=self._drawn)
+            self._older, self._newer = self._newer, Stretch(first=self._drawn)

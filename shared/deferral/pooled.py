@@ -47,6 +47,15 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
             missing=self.missing + other.missing,
         )
 
+    def shares(self) -> dict[str, float | None]:
+        """Return risk, risk debt and the share without an answer for people to read, rounded; None where nothing was counted."""
+        settled = self.audited + self.missing
+        return {
+            "risk": round(self.risk, 6) if self.audited else None,
+            "debt": round(self.owed / self.audited, 6) if self.audited else None,
+            "censored_share": round(self.missing / settled, 6) if settled else None,
+        }
+
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
         """Return the interval of the risk, missing samples at their worst."""
         return _interval(self.wrong, self.audited, self.missing, alpha)

@@ -12,6 +12,8 @@ export const range = (low, high, digits = 1) =>
   (low === null || low === undefined ? "" : `${(low * 100).toFixed(digits)}–${(high * 100).toFixed(digits)} %`);
 export const ms = (value) => (value === null || value === undefined || value < 0 ? none : value === 0 ? "0 ms" : value < 10 ? `${value.toFixed(1)} ms` : value < 1000 ? `${value.toFixed(0)} ms` : `${(value / 1000).toFixed(1)} s`);
 
+export const plural = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
+
 export function bytes(value) {
   if (value === null || value === undefined) return none;
   if (value < 1000) return `${value.toFixed(value < 10 ? 1 : 0)} B`;

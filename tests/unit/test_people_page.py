@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from provisioning.testbed.ports import free_ports
-from region import people
+from region import liverisk, people
 from region.cli import app as commands
 from region.config import IdentitySettings, PeopleSettings, RegionSettings
 from region.gallery import Gallery, spoken
@@ -51,6 +51,9 @@ def incoming(frame: int, *, device: str = "edge-1.region-1", picture: Picture | 
     return Incoming(device=device, spool=SPOOL, sequence=frame + 1, payload=encode(case), case=case, received_at=100.0 + frame)
 
 
+LIVE = liverisk.shown({"edge-1.region-1": None}, liverisk.of_region({}, connected={"edge-1.region-1"}, now=0.0), connected=set())
+
+
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[SimpleNamespace]:
     port = free_ports(1)[0]
@@ -62,7 +65,7 @@ def page(tmp_path: Path) -> Iterator[SimpleNamespace]:
     vault.start()
     stored = vault.store([incoming(frame, device=f"edge-{1 + frame % 2}.region-1") for frame in range(30)])
     vault.store_answers([(one.id, Prediction(index=2, probabilities=THREE)) for one in stored], release=1, now=6.0)
-    parts = people_parts(settings, vault, lambda: 1)
+    parts = people_parts(settings, vault, lambda: 1, lambda: LIVE)
     for part in parts:
         part.start()
     url = f"https://127.0.0.1:{port}"
@@ -224,14 +227,24 @@ def test_a_malformed_word_is_refused(page: SimpleNamespace, body: bytes) -> None
         assert ann.post(f"/v1/cases/{case}/label", content=b'{"label": 1}', headers={"content-type": "text/plain"}).status_code == 400
 
 
+def test_a_viewer_sees_the_live_risk_of_the_devices_and_no_case(page: SimpleNamespace) -> None:
+    with entered(page, "vera", Role.VIEWER) as viewer:
+        told = viewer.get("/v1/live").json()
+        assert (told["region"], told["live"], told["devices"]) == ("region-1", LIVE["live"], LIVE["devices"])
+        assert viewer.get("/devices").status_code == 200
+        assert viewer.get("/v1/cases").status_code == 403
+    with httpx.Client(base_url=page.url, verify=page.tls) as nobody:
+        assert nobody.get("/v1/live").status_code == 401
+
+
 def test_every_route_declares_a_role_and_those_with_pictures_a_reviewer_s(page: SimpleNamespace) -> None:
     gallery, sessions = Gallery(page.vault, Labels(page.vault.database), lambda: ()), page.sessions
     app = people.people_app(
         region="r", gallery=gallery, pictures=Pictures.__new__(Pictures), doors=Doors(None, sessions), audit=page.audit,
-        clock=lambda: 0.0, expert=lambda: None,
+        clock=lambda: 0.0, expert=lambda: None, live=dict,
     )  # fmt: skip
     roles = {route.path: people.role_of(route) for route in app.routes}
-    assert len(roles) >= 6
+    assert len(roles) >= 7
     assert None not in roles.values()
     assert all(role >= Role.REVIEWER for path, role in roles.items() if path.startswith("/v1/cases"))
 
