@@ -22,7 +22,7 @@ from shared.vision.crops import cut
 from shared.vision.quality import EncodeTimes, LinkLoad, choose
 from shared.wire.messages import Case, encode
 
-NOT_SPOOLED = "case_not_spooled"
+NOT_SPOOLED, ENDED = "case_not_spooled", "cases_ended"
 FALLBACK_QUALITY = 80
 UNKNOWN_LOAD = LinkLoad()
 GROUP = 16
@@ -80,10 +80,12 @@ class CaseWriter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, then end."""
+        """Write what waits, then end; the log has the count of what was to be sent and became no case."""
         self._stopping = True
         self._frames.close()
         self._thread.join(timeout=10)
+        dropped = self._frames.dropped_hard + self._frames.dropped_audit
+        log.get("cases").info(ENDED, spooled=self.spooled, dropped=dropped, not_spooled=self.failed + self.refused, left=len(self._frames))
 
     def _run(self) -> None:
         while True:

@@ -89,6 +89,11 @@ path = "no-such.mp4"
                 continue
         return found
 
+    def logged(self, event: str) -> dict[str, Any]:
+        """Return the newest log line of a name."""
+        lines = [json.loads(line) for line in (self.folder / "log").read_text().splitlines() if line.startswith("{")]
+        return next(line for line in reversed(lines) if line.get("event") == event)
+
     def command(self, *arguments: str) -> Any:
         result = CliRunner().invoke(app, [*arguments, "--config", str(self.config)])
         if result.exception is not None:
@@ -127,7 +132,10 @@ def test_a_device_alone_answers_every_frame_and_spools_what_it_should_send(site:
     assert provisional <= set(final)
     sent = sum(event["action"] != "keep" for event in final.values())
     counted = json.loads(site.command("spool", "--json"))
-    assert counted["cases_spooled"] == counted["cases_waiting"] == sent
+    ended = site.logged("cases_ended")
+    assert counted["cases_spooled"] == counted["cases_waiting"] == ended["spooled"]
+    assert ended["spooled"] + ended["dropped"] + ended["not_spooled"] == sent, "what a busy disk had no time for is counted"
+    assert ended["left"] == 0
     assert not (site.state / "status.sock").exists()
 
 
