@@ -192,7 +192,7 @@ class Uplink:
             "answers_late": sum(each.answers_late for each in counts),
             "answers_absent": sum(each.answers_absent for each in counts),
             "timeouts": sum(each.timeouts for each in counts),
-            "expired": {"control": sum(each.control_expired for each in counts), "case": sum(each.cases_expired for each in counts)},
+            "expired": {"control": sum(each.control_expired for each in counts)},
             "in_flight": sum(each.session.in_flight for each in lanes),
             "dropped": dict(dropped),
         }

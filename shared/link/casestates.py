@@ -1,8 +1,8 @@
 """The states of a case and of a link's answers, as tables; the diagrams in docs/link.md are drawn from them. Pure.
 
-Delivery: a case waits, its chunks are sent, a receipt stores it; a time-out or a lost connection makes it wait again, and after its
-time nobody wants it any more. Reply: the answer is expected once the case was sent, late, at last absent. Answers: the same for the
-link as a whole, as a person or a policy wants to know it.
+Delivery: a case waits, its chunks are sent, a receipt stores it; a time-out or a lost connection makes it wait again. Reply: the answer
+is expected once the case was sent, late, at last absent. Answers: the same for the link as a whole, as a person or a policy wants to
+know it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Delivery(Enum):
     SENDING = "sending"
     SENT = "sent"
     STORED = "stored"
-    EXPIRED = "expired"
 
 
 class Reply(Enum):
@@ -51,7 +50,6 @@ class Event(Enum):
     RESTED = "rested"
     RESET = "reset"
     RECEIPT = "receipt"
-    OUTDATED = "outdated"
     OVERDUE = "overdue"
     GIVEN_UP = "given up"
     ANSWER = "answer"
@@ -60,15 +58,12 @@ class Event(Enum):
 DELIVERY: dict[tuple[Delivery, Event], Delivery] = {
     (Delivery.WAITING, Event.BEGIN): Delivery.SENDING,
     (Delivery.WAITING, Event.RECEIPT): Delivery.STORED,  # of an earlier sending
-    (Delivery.WAITING, Event.OUTDATED): Delivery.EXPIRED,
     (Delivery.SENDING, Event.LAST_CHUNK): Delivery.SENT,
     (Delivery.SENDING, Event.RECEIPT): Delivery.STORED,  # of an earlier sending
     (Delivery.SENDING, Event.RESET): Delivery.WAITING,
-    (Delivery.SENDING, Event.OUTDATED): Delivery.EXPIRED,
     (Delivery.SENT, Event.TIMEOUT): Delivery.WAITING,
     (Delivery.SENT, Event.RESET): Delivery.WAITING,
     (Delivery.SENT, Event.RECEIPT): Delivery.STORED,
-    (Delivery.SENT, Event.OUTDATED): Delivery.EXPIRED,
 }
 REPLY: dict[tuple[Reply, Event], Reply] = {
     (Reply.NONE, Event.LAST_CHUNK): Reply.EXPECTED,
@@ -131,9 +126,9 @@ class Record:
     @property
     def is_open(self) -> bool:
         """Whether the region's receipt is still to come."""
-        return self.delivery not in {Delivery.STORED, Delivery.EXPIRED}
+        return self.delivery is not Delivery.STORED
 
     @property
     def is_done(self) -> bool:
         """Whether nothing more can come."""
-        return self.delivery is Delivery.EXPIRED or (self.delivery is Delivery.STORED and self.reply in {Reply.ANSWERED, Reply.ABSENT})
+        return self.delivery is Delivery.STORED and self.reply in {Reply.ANSWERED, Reply.ABSENT}

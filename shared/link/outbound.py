@@ -29,4 +29,3 @@ class SessionCounts(msgspec.Struct, kw_only=True):
     timeouts: int = 0
     control_dropped: int = 0
     control_expired: int = 0
-    cases_expired: int = 0

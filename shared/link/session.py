@@ -12,7 +12,8 @@ Rules, in order:
    back-off that doubles to 30 s.
 4. At a new epoch or a new connection all that is unconfirmed waits again, at once; a new epoch also ends the credit.
 5. A receipt counts for this vault, this spool and what has been sent; an answer for this spool and what has been sent.
-6. What nobody wants any more after its time is not sent after it, and counted: a case (`outdated` names it) or a control message.
+6. A control message that nobody wants any more after its time is not sent after it, and counted. Cases have no such time: after their
+   answer's deadline they still teach, and the spool decides what gives way.
 7. A case is exposed once its last chunk has been handed out: this region may have it. `release` lets go only of what is not.
 
 Example:
@@ -65,25 +66,21 @@ class Session:
         self._begun = 0
         self._telemetry_at: float | None = None
         self._confirmed, self._confirmed_at = 0, 0.0
-        self._outdated: list[int] = []
         self.answers_state = Answers.EXPECTED
         self.estimate = LinkEstimate()
         self.counts = SessionCounts()
 
-    def add(self, item: Waiting, *, kind: Kind = Kind.CASE, was_exposed: bool = False, until: float = float("inf")) -> None:
+    def add(self, item: Waiting, *, kind: Kind = Kind.CASE, was_exposed: bool = False) -> None:
         """Take a case that the spool holds.
 
         Args:
             item: the case.
             kind: `CASE`, or `HELD_CASE` where another region may have it too.
             was_exposed: whether an earlier process may have sent it to this region.
-            until: nobody wants it after that, in monotonic seconds.
         """
         if item.sequence in self._records:
             return
         record = self._records[item.sequence] = Record(item, kind=kind, was_exposed=was_exposed)
-        if until != float("inf"):
-            self._set_timer(until, record, Event.OUTDATED)
         self._make_ready(record)
 
     def forget(self, sequences: Iterable[int]) -> None:
@@ -108,11 +105,6 @@ class Session:
     def anybodys(self) -> list[int]:
         """Return what waits to be kept without effect, by this region or another."""
         return [number for number, one in self._records.items() if one.is_open and one.kind is Kind.HELD_CASE]
-
-    def outdated(self) -> list[int]:
-        """Return, once, what has passed its time without a receipt: the spool may delete exactly these."""
-        found, self._outdated = self._outdated, []
-        return found
 
     def control(self, payload: bytes, *, until: float = float("inf")) -> None:
         """Queue an update report, first in, first out; when too many wait, the oldest goes.
@@ -328,20 +320,10 @@ class Session:
         elif event is Event.TIMEOUT:
             if record.delivery is Delivery.SENT and record.sendings == sending:
                 self._time_out(record, now)
-        elif event is Event.OUTDATED:
-            self._outdate(record)
         elif record.apply(event):
             self._note_answers(event)
             self.counts.answers_late += event is Event.OVERDUE
             self.counts.answers_absent += event is Event.GIVEN_UP
-            self._drop_if_done(record)
-
-    def _outdate(self, record: Record) -> None:
-        if record.is_open:
-            self._leave_flight(record)
-            record.apply(Event.OUTDATED)
-            self.counts.cases_expired += 1
-            self._outdated.append(record.item.sequence)
             self._drop_if_done(record)
 
     def _note_answers(self, event: Event) -> None:
