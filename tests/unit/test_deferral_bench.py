@@ -55,6 +55,7 @@ def test_answers_of_its_own_count_from_the_first_ones() -> None:
     assert (compared.saved() == 1.0).all()
     twice = compare("deeppcb", [(one, {**paired(one), OURS: (better, rivals.ibt(better)), **looked(better)})])
     assert (twice.orders[rivals.IBT + LOOKED].needed == 0.0).all(), "a rival that looks twice has gained it too"
+    assert (twice.saved(LOOKED) == 0.0).all(), "where nobody needs any, nobody saves"
     np.testing.assert_allclose(compared.orders[OURS].area, compared.whole)
 
 

@@ -50,8 +50,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return min((name + suffix for name in rivals.RULES), key=lambda name: self.orders[name].needed[0])
 
     def saved(self, suffix: str = "") -> Numbers:
-        """Return rule 4 per draw."""
-        return 1.0 - self.orders[OURS].needed / self.orders[self.rival(suffix)].needed
+        """Return rule 4 per draw; where the rival needs none, 0 if we need none either, else minus infinity."""
+        ours, theirs = self.orders[OURS].needed, self.orders[self.rival(suffix)].needed
+        none = np.where(ours > 0.0, -np.inf, 0.0)
+        return np.asarray(np.where(theirs > 0.0, 1.0 - ours / np.where(theirs > 0.0, theirs, 1.0), none))
 
     def of_oracle(self) -> Numbers:
         """Return the share of the oracle's gain at AT forwarded, per draw."""
