@@ -120,4 +120,5 @@ def _parts(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def _magnitude(kind: Kind) -> np.int32:
-    return np.int32((1 << (8 * kind.bytes - 1)) - 1)
+    found: np.int32 = np.int32((1 << (8 * kind.bytes - 1)) - 1)
+    return found

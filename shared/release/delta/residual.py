@@ -187,7 +187,7 @@ class _Pass:
 
     def _lower(self, classes: Indices, known: Words | None) -> Words:
         """Code what follows the highest bit of each size."""
-        sizes = np.uint32(1) << np.maximum(classes - 1, 0).astype(np.uint32)
+        sizes: Words = np.uint32(1) << np.maximum(classes - 1, 0).astype(np.uint32)
         for table, at, bits in (
             (self._tables.halves, np.flatnonzero(classes == 2), 1),
             (self._tables.tops, np.flatnonzero(classes > 2), 2),
