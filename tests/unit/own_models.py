@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -90,4 +91,16 @@ def classifier(
         [*tensors, numpy_helper.from_array(np.array([batch, 3], np.int64), "flat"), *weights],
     )
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString())
+    return path
+
+
+def video(path: Path, samples: Samples) -> Path:
+    """Write samples as a film, each picture four times as wide and high."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
+        stream.width = stream.height = 4 * SIDE
+        stream.pix_fmt = "yuv420p"
+        for frame in samples.frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.repeat(4, 0).repeat(4, 1), format="rgb24")))
+        container.mux(stream.encode())
     return path
