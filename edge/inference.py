@@ -27,6 +27,7 @@ from shared.deferral.reading import Reader, Reading, is_known, reader_of
 from shared.errors import TerraceError
 from shared.vision.boxes import Detections
 from shared.vision.crops import Part
+from shared.vision.fit import sizes_of
 from shared.vision.frames import Frame
 from shared.vision.preprocess import prepare
 
@@ -162,7 +163,8 @@ class Inference:
         else:
             batch = np.concatenate([prepare(frame.pixels[None], spec) for frame in frames])
         read = self._read or reader_of(model.card)
-        return read(second.answered(model.engine.run, batch, model.card.second_look))
+        outputs = second.answered(model.engine.run, batch, model.card.second_look)
+        return read(outputs, sizes_of([frame.pixels for frame in frames]))
 
     def _seen(self, model: LoadedModel, frames: Sequence[Frame], reading: Reading) -> list[Seen]:
         if reading.candidates is None:

@@ -364,7 +364,7 @@ class Agent:
                 put=self._throttle.put,
                 allow=self._throttle.allows,
                 gate=self._make_gate(stream),
-                size=self._models.input_size,
+                size=self._models.scaled_size,
             )
             for stream in self._settings.streams
         ]

@@ -17,6 +17,7 @@ from shared.deferral import scores, second
 from shared.engines.base import Engine
 from shared.errors import EngineError, TrustError
 from shared.release.card import Card, InputSpec, decode_card, sha256
+from shared.vision.fit import Size, place_of
 from shared.vision.tasks.task import task_of
 
 MakeEngine = Callable[[Path], Engine]
@@ -46,6 +47,11 @@ class ModelSlot:
         """Return height and width of the running model's input in pixels, None before the first."""
         model = self._model
         return (model.card.input.height, model.card.input.width) if model else None
+
+    def scaled_size(self, size: Size) -> Size | None:
+        """Return the height and width in pixels to which the running model scales a frame of this size, None before the first."""
+        model = self._model
+        return place_of(size, model.card.input).size if model else None
 
     def swap(self, model: LoadedModel) -> LoadedModel | None:
         """Put `model` in use from the next batch on and return the one it replaces."""

@@ -65,7 +65,7 @@ class Objects:
             frame: its number.
             unit: what it is independent of others with.
             pixels: the frame, for motion.
-            candidates: told and not told, in pixels of the network's input.
+            candidates: told and not told, in pixels of the frame stretched to the network's input.
 
         Returns:
             What is told of the frame and how sure it is now.

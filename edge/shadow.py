@@ -17,6 +17,9 @@ from edge.model import LoadedModel
 from edge.paired import Paired
 from shared import log
 from shared.errors import TerraceError
+from shared.release.card import InputSpec
+from shared.vision.fit import STRETCH, sizes_of
+from shared.vision.frames import Frame, Pixels
 from shared.vision.preprocess import prepare
 from shared.vision.tasks.task import agrees, task_of
 from shared.wire.messages import Answer, Prediction
@@ -110,8 +113,8 @@ class Shadow:
         if before.card.labels != inferred.labels:
             return None  # their classes cannot be compared
         try:
-            outputs = before.engine.run(prepare(inferred.frame.pixels[None], before.card.input))
-            return task_of(before.card).decode(outputs)[0]
+            pixels = _pixels(inferred.frame, before.card.input)
+            return task_of(before.card).decode(before.engine.run(prepare(pixels[None], before.card.input)), sizes_of([pixels]))[0]
         except TerraceError as error:
             log.get("updater").warning(SHADOW_FAILED, release=before.card.release, reason=error.message)
             self._before = None
@@ -123,3 +126,8 @@ class Shadow:
         self._units[stream] = unit
         bound(self._units, MOST_STREAMS)
         return is_new
+
+
+def _pixels(frame: Frame, spec: InputSpec) -> Pixels:
+    """Return the frame as a model may see it: what was scaled for another fit has lost its shape."""
+    return frame.pixels if spec.fit == STRETCH else frame.picture()

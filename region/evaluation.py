@@ -21,7 +21,7 @@ from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, InputError
 from shared.release.card import Card
 from shared.vision import picture
-from shared.vision.preprocess import prepare, resize
+from shared.vision.preprocess import fitted, prepare
 from shared.vision.tasks.task import CLASSIFICATION, is_classification
 
 BATCH = 32
@@ -46,7 +46,7 @@ def judged(cases: Iterable[tuple[StoredCase, int]], card: Card) -> HeldOut:
             pixels = picture.decode(case.case.picture)
         except InputError:
             continue  # damaged on its way; it is nobody's mistake to count
-        frames.append(resize(pixels[None], height=card.input.height, width=card.input.width)[0])
+        frames.append(fitted(pixels[None], card.input)[0])
         truth.append(label)
         units.append(numbers.setdefault((case.device, case.case.stream, case.case.unit), len(numbers)))
     shape = (0, card.input.height, card.input.width, 3)

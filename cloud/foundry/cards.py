@@ -9,7 +9,7 @@ from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures, input_spec
 from cloud.foundry.selftest import self_test
 from shared.learning.samples import Logits
-from shared.release.card import Card, Lineage, QualityPoint, SecondLook, sha256
+from shared.release.card import Card, Lineage, QualityPoint, SecondLook, schema_of, sha256
 
 
 def student_card(
@@ -52,11 +52,12 @@ def student_card(
         "expert_accuracy": reached.expert_accuracy,
         "system_minus_expert": reached.minus_expert,
     }
+    spec = input_spec(pictures.side)
     return Card(
         model="student",
         release=release,
         labels=pictures.names,
-        input=input_spec(pictures.side),
+        input=spec,
         self_test=self_test(pictures.frames, pictures.labels, logits),
         lineage=with_figures(lineage, figures),
         calibration=calibration,
@@ -64,7 +65,7 @@ def student_card(
         picture_quality=quality,
         onnx_sha256=sha256(onnx),
         second_look=look,
-        schema=1 if look is None else 2,
+        schema=schema_of(spec, look),
     )
 
 

@@ -100,9 +100,13 @@ def folded(model: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "given.onnx", Path(folder) / "folded.onnx"
         source.write_bytes(model)
+        level = logging.root.level
+        logging.root.setLevel(logging.CRITICAL)  # what it would log with a traceback is told by the error below
         try:
             quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
         except Exception as error:  # the runtime raises its own family of pybind classes
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise EngineError(f"ONNX Runtime cannot read the graph: {lines[0][:200]}", "Export the model again.") from error
+        finally:
+            logging.root.setLevel(level)
         return normalised(target.read_bytes())

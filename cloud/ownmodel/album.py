@@ -5,7 +5,8 @@
 
 A picture is its own unit, unless its name has a part before a double underscore (`board7__3.png`): that part names the unit.
 
-Pixels are resized as a device resizes its frames (shared.vision.preprocess), so that what is measured here is what devices do.
+Pixels are brought into a network's input as a device does it with its frames (shared.vision.preprocess), so that what is measured here is
+what devices do.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import numpy as np
 
 from shared.errors import InputError
 from shared.learning.samples import Frames, Labels
+from shared.release.card import InputSpec
 from shared.vision import stills
-from shared.vision.preprocess import resize
+from shared.vision.fit import Size
+from shared.vision.preprocess import fitted
 from shared.vision.stills import SUFFIXES
 
 MOST_PICTURES = 4000
@@ -107,34 +110,38 @@ def find(folder: Path, names: Sequence[str] = (), *, most: int = MOST_PICTURES) 
     )
 
 
-def pixels(files: Sequence[Path], *, width: int, height: int, done: Callable[[int], None], out: Path) -> None:
+def pixels(files: Sequence[Path], spec: InputSpec, *, done: Callable[[int], None], out: Path) -> Labels:
     """Write the files' pictures to an .npy, uint8 (N, height, width, 3), one after the other.
 
     Args:
         files: the pictures.
-        width: columns wanted.
-        height: rows wanted.
+        spec: the input of the network that is to see them.
         done: told how many are written.
         out: the .npy file.
+
+    Returns:
+        Height and width of each file's picture, int64 (N, 2).
 
     Raises:
         InputError: a file is no picture, or too large.
     """
-    frames = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(len(files), height, width, 3))
+    frames = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(len(files), spec.height, spec.width, 3))
+    sizes = np.zeros((len(files), 2), np.int64)
     for index, file in enumerate(files):
-        frames[index] = picture(file, width=width, height=height)
+        frames[index], sizes[index] = picture(file, spec)
         done(index + 1)
     frames.flush()
+    return sizes
 
 
-def picture(file: Path, *, width: int, height: int) -> Frames:
-    """Return one picture, uint8 RGB (height, width, 3), resized as on devices.
+def picture(file: Path, spec: InputSpec) -> tuple[Frames, Size]:
+    """Return one picture as devices bring it into a network's input, uint8 RGB (height, width, 3), and its own height and width.
 
     Raises:
         InputError: it is no picture, or too large.
     """
     whole = stills.read(file)
-    return whole if whole.shape[:2] == (height, width) else resize(whole[None], height=height, width=width)[0]
+    return fitted(whole[None], spec)[0], (whole.shape[0], whole.shape[1])
 
 
 def hash_of(unit: str) -> int:

@@ -11,16 +11,17 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cloud.ownmodel import album, anatomy, comparing, detecting, importing, modelfile, release, words
+from cloud.ownmodel import album, anatomy, comparing, detecting, importing, modelfile, release, segmenting, words
 from cloud.ownmodel.normalisation import AUTO
 from cloud.ownmodel.orders import Order, Precision
 from shared import log
 from shared.errors import InputError
 from shared.hwprofile import shelf
+from shared.vision.fit import FITS
 
 app = typer.Typer(help="Import a model of your own, look at models and compare them.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-RECIPES = {"classification": importing.import_model, "detection": detecting.import_detector}
+RECIPES = {"classification": importing.import_model, "detection": detecting.import_detector, "segmentation": segmenting.import_segmenter}
 PRECISIONS: tuple[Precision, ...] = ("auto", "int8", "fp32")
 
 
@@ -28,9 +29,11 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "int8", "fp32")
 def import_(
     model: Annotated[Path, typer.Argument(help="The ONNX file of your model.", metavar="MODEL.onnx")],
     calibrate: Annotated[Path, typer.Option(help="Pictures like those devices will see, best one sub-folder per class.", metavar="FOLDER")],
-    labels: Annotated[Path | None, typer.Option(help="Class names, one per line in the model's order. Default: the sub-folders.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Class names, one per line in the model's order. Default: those in the file, else the sub-folders.")
+    ] = None,
     expert: Annotated[Path | None, typer.Option(help="The ONNX file of a larger model for regions, with the same classes.")] = None,
-    task: Annotated[str, typer.Option(help="What the model does: classification or detection.")] = "classification",
+    task: Annotated[str, typer.Option(help="What the model does: classification, detection or segmentation.")] = "classification",
     out: Annotated[Path, typer.Option(help="Folder for the release.", metavar="DIR")] = Path("release"),
     normalise: Annotated[str, typer.Option(help="imagenet, unit, symmetric, raw, or MEAN/STD on 0 to 1; auto finds it by trying.")] = AUTO,
     expert_normalise: Annotated[str, typer.Option(help="The same for the expert.")] = AUTO,
@@ -38,6 +41,10 @@ def import_(
     expert_bgr: Annotated[bool, typer.Option("--expert-bgr", help="The expert wants blue first.")] = False,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels, where the graph leaves them free.")] = "",
     expert_size: Annotated[str, typer.Option(help="The same for the expert.")] = "",
+    fit: Annotated[
+        str, typer.Option(help="Frames of another shape: stretch, letterbox (grey around them) or crop; auto: letterbox for detectors.")
+    ] = AUTO,
+    expert_fit: Annotated[str, typer.Option(help="The same for the expert.")] = AUTO,
     output: Annotated[str, typer.Option(help="Name of the output to use, where there are several.")] = "",
     precision: Annotated[str, typer.Option(help="auto takes INT8 where it serves; int8 and fp32 insist.")] = "auto",
     profile: Annotated[str, typer.Option(help="Hardware profile of the devices (terrace hw list).")] = "auto",
@@ -53,17 +60,24 @@ def import_(
         terrace model import classifier.onnx --labels labels.txt --calibrate pictures
 
         terrace model import small.onnx --labels labels.txt --calibrate pictures --expert big.onnx --out release
+
+        terrace model import yolo.onnx --task detection --calibrate boards --out release
+
+        terrace model import segmenter.onnx --task segmentation --labels labels.txt --calibrate boards --out release
     """
     log.configure(level="warning")
     if precision not in PRECISIONS:
         raise InputError(f"there is no precision {precision!r}.", f"Give one of {', '.join(PRECISIONS)}.")
+    for asked in (fit, expert_fit):
+        if asked not in (AUTO, *FITS):
+            raise InputError(f"there is no fit {asked!r}.", f"Give one of {AUTO}, {', '.join(FITS)}.")
     order = Order(
         model=model,
         pictures=calibrate,
         out=out,
         profile=shelf.find(profile),
         profiles=tuple(shelf.find(name) for name in shelf.names()),
-        names=album.read_labels(labels) if labels else (),
+        names=album.read_labels(labels) if labels else modelfile.names(model),
         expert=expert,
         task=task,
         normalise=normalise,
@@ -73,6 +87,8 @@ def import_(
         expert_bgr=expert_bgr,
         size=_size(size),
         expert_size=_size(expert_size),
+        fit=fit,
+        expert_fit=expert_fit,
         precision=msgspec.convert(precision, Precision),
         release=number,
     )
@@ -106,16 +122,16 @@ def inspect(
 def compare(
     one: Annotated[Path, typer.Argument(help="A release: a folder with model.onnx and card.json.")],
     other: Annotated[Path, typer.Argument(help="The release it is compared with.")],
-    pictures: Annotated[Path, typer.Option(help="Labelled pictures neither was made with, by class.", metavar="FOLDER")],
+    pictures: Annotated[Path, typer.Option(help="Pictures neither was made with, and what they show, as for import.", metavar="FOLDER")],
     as_json: Json = False,
 ) -> None:
-    """Compare two releases on the same pictures: who is right how often, with an interval over units, who defers how much, how fast.
+    """Compare two releases on the same pictures: accuracy, mAP or overlap with an interval over units, who defers how much, how fast.
 
     Example:
         terrace model compare release old-release --pictures fresh
     """
     log.configure(level="warning")
-    found = comparing.compare(release.read(one), release.read(other), album.find(pictures, release.read(one).card.labels))
+    found = comparing.compare(release.read(one), release.read(other), pictures)
     _print(found, comparing.in_words(found), as_json)
 
 

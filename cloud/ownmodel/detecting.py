@@ -6,7 +6,8 @@ Rules, in order:
 2. The score from which boxes are told is the one with the best F1, found for each model on the pictures that choose.
 3. INT8 ends with the last convolutions, since boxes in pixels and probabilities share no scale. It serves when it loses at most
    judgement.LARGEST_DROP of mean average precision.
-4. The normalisation is 0 to 1 unless another is said: nearly all detectors are exported so.
+4. The normalisation is 0 to 1 unless another is said, and frames are letterboxed on grey: nearly all detectors are exported so. Boxes are
+   compared on the picture stretched to the student's input, wherever either model saw it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from cloud.foundry import finding, judged, predictions, selftest
 from cloud.foundry.judged import Judged
 from cloud.foundry.quantise import quantise
 from cloud.foundry.workbench import Say, Workbench, digest
-from cloud.ownmodel import album, boxfiles, latency, models, releasing, shares
+from cloud.ownmodel import album, boxfiles, judgement, latency, models, releasing, shares
 from cloud.ownmodel.album import Album
 from cloud.ownmodel.judgement import LARGEST_DROP
 from cloud.ownmodel.models import Brought
 from cloud.ownmodel.normalisation import AUTO, UNIT
 from cloud.ownmodel.orders import Imported, Order
 from cloud.ownmodel.shares import Indices, Shares
-from cloud.ownmodel.surgery import Wanted
 from shared.deferral.missed import DEFAULT, SCORES, Candidates
 from shared.durable import write
 from shared.errors import EngineError, InputError
-from shared.release.card import Card, DetectionSpec, sha256
+from shared.release.card import Card, DetectionSpec, schema_of, sha256
 from shared.release.modelcache import cache
 from shared.vision.boxes import Detections
+from shared.vision.fit import on_frame
 from shared.vision.preprocess import prepare
 from shared.vision.tasks.detection import Detection
 from shared.vision.tasks.precision import Truth, mean_average_precision
@@ -42,6 +43,8 @@ from shared.vision.tasks.precision import Truth, mean_average_precision
 RANGE_PICTURES = 64
 SELF_TEST_PICTURES = 2
 USUAL_THRESHOLD = 0.25
+POOR = 0.1
+"""Of mean average precision: a detector below is most likely fed or labelled otherwise than it was trained."""
 CHUNK = 16
 SHARES_OF_PICTURE = 2.0
 """Boxes that never reach further than this many pixels are shares of the picture, not pixels."""
@@ -73,8 +76,7 @@ def import_detector(order: Order, say: Say) -> Imported:
     bench = Workbench(cache() / "own", say)
     pictures = album.find(boxfiles.images(order.pictures), order.names)
     dealt = shares.dealt(pictures.units)
-    own = Wanted(task=order.task, output=order.output, width=order.size[0], height=order.size[1], bgr=order.bgr)
-    student = models.brought(bench, order.model, own, pictures, dealt.ranges, _normalisation(order.normalise))
+    student = models.brought(bench, order.model, order.wanted(), pictures, dealt.ranges, _normalisation(order.normalise))
     found = _found(bench, student, student.file, pictures)
     expert, seen = _expert(bench, order, pictures, dealt, student)
     known = boxfiles.truths(pictures.files, classes=len(order.names), width=student.spec.width, height=student.spec.height)
@@ -107,14 +109,13 @@ def _normalisation(asked: str) -> str:
 def _expert(bench: Workbench, order: Order, pictures: Album, dealt: Shares, student: Brought) -> tuple[Brought | None, Found | None]:
     if order.expert is None:
         return None, None
-    wanted = Wanted(task=order.task, width=order.expert_size[0], height=order.expert_size[1], bgr=order.expert_bgr)
-    expert = models.brought(bench, order.expert, wanted, pictures, dealt.ranges, _normalisation(order.expert_normalise))
+    expert = models.brought(bench, order.expert, order.wanted_expert(), pictures, dealt.ranges, _normalisation(order.expert_normalise))
     across, down = student.spec.width / expert.spec.width, student.spec.height / expert.spec.height
     return expert, [one.scaled(horizontally=across, vertically=down) for one in _found(bench, expert, expert.file, pictures)]
 
 
 def _found(bench: Workbench, model: Brought, file: Path, pictures: Album) -> Found:
-    """Return what a detector finds in every picture, kept by content hash."""
+    """Return what a detector finds in every picture, in pixels of the picture stretched to its input; kept by content hash."""
 
     def make(folder: Path) -> None:
         say = models.counting(bench.say, f"boxes of {file.stem}", len(model.frames))
@@ -135,7 +136,8 @@ def _found(bench: Workbench, model: Brought, file: Path, pictures: Album) -> Fou
     with np.load(folder / "boxes.npz", allow_pickle=False) as kept:
         whole = Detections(boxes=kept["boxes"], scores=kept["scores"], classes=kept["classes"])
         ends = np.cumsum(kept["counts"])
-    return [whole.take(np.arange(end - count, end)) for end, count in zip(ends, np.diff(ends, prepend=0), strict=True)]
+    found = [whole.take(np.arange(end - count, end)) for end, count in zip(ends, np.diff(ends, prepend=0), strict=True)]
+    return [on_frame(one, model.place(index)) for index, one in enumerate(found)]
 
 
 def _refuse_odd(outputs: np.ndarray[tuple[int, ...], np.dtype[np.float32]], labels: int) -> None:
@@ -168,8 +170,10 @@ def _of(values: list[_Item], picked: Indices) -> list[_Item]:
 
 def _precision(bench: Workbench, order: Order, scene: _Scene, student: Brought, fp32: _Model) -> tuple[_Model, Path | None, str]:
     """Make INT8 and take it where it serves (rule 3); returns the model, the INT8 file and the reason."""
-    if order.precision == "fp32" or (order.precision == "auto" and order.profile.engine.precision != "int8"):
-        return fp32, None, "it was asked for" if order.precision == "fp32" else f"{order.profile.name} asks for no INT8"
+    if student.fitted.quantised:
+        return fp32, None, "the model was quantised before it came here"
+    if asked := judgement.full_asked(order.precision, order.profile):
+        return fp32, None, asked
     ranges, fit = scene.shares.ranges[:RANGE_PICTURES], scene.shares.fit
     if len(ranges) < shares.FEWEST_RANGES:
         return fp32, None, f"{len(ranges)} pictures for the ranges of INT8 are fewer than {shares.FEWEST_RANGES}"
@@ -208,14 +212,18 @@ def _written(order: Order, scene: _Scene, student: Brought, made: _Made) -> Impo
     card = _card(order, scene, student, made.chosen, "student")
     if not missing:
         at_fit, at_test = (_judged(scene, made, picked) for picked in (scene.shares.fit, scene.shares.test))
-        card = msgspec.structs.replace(
-            card, calibration=judged.calibration(at_fit, at_test, score=DEFAULT), deferral_curve=judged.curve(at_test)
-        )
+        chosen = judged.calibration(at_fit, at_test, score=DEFAULT)
+        missing = judgement.promises_nothing(chosen)
+        if not missing:
+            card = msgspec.structs.replace(card, calibration=chosen, deferral_curve=judged.curve(at_test))
     card = msgspec.structs.replace(card, lineage=releasing.lineage(order, scene.album, _figures(scene, made)))
     expert = None
     if made.expert is not None and made.judges is not None:
         expert = _card(order, scene, made.expert, made.judges, "expert")
-    warnings = [f"no calibration: {missing}; devices will answer everything themselves and send audit samples only"] if missing else []
+    warnings = [releasing.AUDIT_ONLY.format(missing=missing)] if missing else []
+    reached = mean_average_precision(made.fp32.found, scene.truth)
+    if scene.known and reached < POOR:
+        warnings.append(f"the detector finds next to nothing (mAP {reached:.1%}): look at labels, --fit, --normalise and --bgr")
     done = Imported(
         folder=order.out,
         card=card,
@@ -259,4 +267,5 @@ def _card(order: Order, scene: _Scene, brought: Brought, model: _Model, family: 
         lineage=releasing.lineage(order, scene.album, {}),
         onnx_sha256=sha256(model.file.read_bytes()),
         detection=reading,
+        schema=schema_of(brought.spec),
     )

@@ -1,7 +1,8 @@
 """From somebody's file to one that every device of a fleet loads: opened, brought into form, folded, checked and tried.
 
 Rules, in order:
-1. The graph gets the devices' form (surgery), its constants are worked out, batch norms folded.
+1. The graph gets the devices' form (surgery), its constants are worked out, batch norms folded. Where operators are left that only
+   work out shapes, they are worked out for one picture, and the batch is freed again.
 2. No operator is left that the devices' admission or the signer refuses; all of them are named at once.
 3. It is run: one row per picture, finite numbers, and a picture's row is the same alone and in a batch of others. A file that mixes the
    pictures of a batch, or takes only one, is refused.
@@ -59,16 +60,25 @@ def fit(path: Path, wanted: surgery.Wanted, out: Path) -> Fitted:
     renewed = modelfile.renewed(given)
     done = surgery.adapted(renewed, wanted)
     data = folded(normalised_or_refused(done.model.SerializeToString()))
+    changes = done.changes
+    if anatomy.foreign(graph.parsed(data)):
+        data = _settled(data)
+        changes = (*changes, "worked out shapes that depended on size and batch")
     refuse_foreign(anatomy.foreign(graph.parsed(data)))
     admit(data)
     graph.check(data)
     out.write_bytes(data)
-    changes = done.changes
     if renewed is not given:
         changes = (f"turned operators of version {anatomy.opset(given)} into version {anatomy.opset(renewed)}", *changes)
     shape = tried(out, width=done.width, height=done.height)
     quantised = anatomy.read(renewed).quantised
     return Fitted(width=done.width, height=done.height, shape=shape, changes=changes, quantised=quantised)
+
+
+def _settled(data: bytes) -> bytes:
+    """Return a graph whose shapes were worked out for a single picture, the batch then freed; what it answers to a batch is tried later."""
+    single = folded(normalised_or_refused(surgery.alone(graph.parsed(data)).SerializeToString()))
+    return folded(normalised_or_refused(surgery.freed(graph.parsed(single)).SerializeToString()))
 
 
 def normalised_or_refused(data: bytes) -> bytes:
@@ -106,13 +116,21 @@ def tried(path: Path, *, width: int, height: int) -> tuple[int, ...]:
     noise = np.random.default_rng(1).random((TRIED, 3, height, width), np.float32)
     engine = OnnxEngine(path, threads=2)
     try:
-        single = np.concatenate([engine.run(noise[index : index + 1]) for index in range(TRIED)])
+        single = np.concatenate([_alone(engine, noise[index : index + 1]) for index in range(TRIED)])
         together = _together(engine, noise)
     finally:
         engine.close()
     if float(np.abs(single - together).max()) > TOLERANCE * max(1.0, float(np.abs(single).max())):
         raise EngineError("a picture's answer depends on the others of its batch.", "Export it in evaluation mode, with a free batch.")
     return (1, *single.shape[1:])
+
+
+def _alone(engine: OnnxEngine, picture: Batch) -> Batch:
+    try:
+        return engine.run(picture)
+    except EngineError as error:
+        remedy = "Export it for a free batch by another exporter or version (torch.onnx.export(..., dynamo=True))."
+        raise EngineError(f"the model answers no picture: {error.message}", remedy) from error
 
 
 def _together(engine: OnnxEngine, noise: Batch) -> Batch:

@@ -6,6 +6,7 @@ Rules, in order:
    averaged, then full precision: the first that serves is taken (judgement), and the reason said.
 3. Threshold, curve and risk bound as in every release (foundry.calibrate): against the expert; without one against the labels, as if
    people answered; without labels the expert's answers are the labels; with neither there is no calibration, and devices only audit.
+   A second look at mirrored frames and a learned score are taken where they pay on units that did not fit them (secondlook, deferral).
 4. What is reported was measured on pictures that chose nothing.
 5. `out` gets model.onnx and card.json, expert/ the same with its card beside it, and report.json. Other files there stay.
 """
@@ -26,7 +27,6 @@ from cloud.ownmodel.normalisation import AUTO
 from cloud.ownmodel.orders import Imported, Order
 from cloud.ownmodel.releasing import Expert, Scene, Student
 from cloud.ownmodel.shares import Indices
-from cloud.ownmodel.surgery import Wanted
 from shared.durable import write
 from shared.learning.samples import Frames, Labels, Logits
 from shared.release.card import sha256
@@ -52,8 +52,7 @@ def import_model(order: Order, say: Say) -> Imported:
     bench = Workbench(cache() / "own", say)
     pictures = album.find(order.pictures, order.names)
     dealt = shares.dealt(pictures.units)
-    own = Wanted(task=order.task, output=order.output, width=order.size[0], height=order.size[1], bgr=order.bgr)
-    student = models.brought(bench, order.model, own, pictures, dealt.ranges, order.normalise)
+    student = models.brought(bench, order.model, order.wanted(), pictures, dealt.ranges, order.normalise)
     key = pictures.key()
     fp32 = models.answers(bench, student.file, student.spec, student.frames, key)
     expert = _expert(bench, order, pictures, dealt.ranges, student)
@@ -63,6 +62,9 @@ def import_model(order: Order, say: Say) -> Imported:
     say("measuring latency")
     times = latency.of_profiles(student.file, chosen.int8, _timed(student), order.profiles)
     chosen = _not_slower(order, chosen, fp32, times, student.file)
+    if not releasing.missing(scene, Expert(model=expert, logits=seen)):
+        turned = models.answers(bench, chosen.file, student.spec, student.frames, key, turn=releasing.TURN)
+        chosen = msgspec.structs.replace(chosen, turned=turned)
     say("writing the release")
     return releasing.written(order, scene, student, chosen, Expert(model=expert, logits=seen), tuple(times))
 
@@ -73,8 +75,7 @@ def _expert(bench: Workbench, order: Order, pictures: Album, ranges: Indices, st
     normalise = order.expert_normalise
     if normalise == AUTO and not pictures.labelled:
         normalise = student.normalisation
-    wanted = Wanted(task=order.task, width=order.expert_size[0], height=order.expert_size[1], bgr=order.expert_bgr)
-    return models.brought(bench, order.expert, wanted, pictures, ranges, normalise)
+    return models.brought(bench, order.expert, order.wanted_expert(), pictures, ranges, normalise)
 
 
 def _truth(pictures: Album, expert: Logits | None, fp32: Logits) -> Labels:
@@ -88,8 +89,7 @@ def _precision(bench: Workbench, order: Order, scene: Scene, student: Brought, f
     full = Student(file=student.file, int8=None, logits=fp32, fp32=fp32, precision="fp32", reason="")
     if student.fitted.quantised:
         return msgspec.structs.replace(full, precision="int8", reason="the model was quantised before it came here")
-    if order.precision == "fp32" or (order.precision == "auto" and order.profile.engine.precision != "int8"):
-        asked = "it was asked for" if order.precision == "fp32" else f"{order.profile.name} asks for {order.profile.engine.precision}"
+    if asked := judgement.full_asked(order.precision, order.profile):
         return msgspec.structs.replace(full, reason=asked)
     ranges = scene.shares.ranges[:RANGE_PICTURES]
     if len(ranges) < shares.FEWEST_RANGES:

@@ -4,6 +4,8 @@ Rules, in order:
 1. A normalisation is found by trying: the one with which the model is right most often; the first listed wins a tie.
 2. INT8 serves when it is right at most LARGEST_DROP less often than full precision, on pictures that choose and measure nothing else.
 3. A model that is hardly ever right, but would be with its labels in another order, is told so.
+4. A threshold whose risk bound exceeds LARGEST_RISK promises nothing: the model is no better than a guess on these pictures, or they are
+   too few. Then there is none, and devices only audit.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from shared.hwprofile.profile import Profile
 from shared.learning.samples import Labels, Logits
+from shared.release.card import Calibration
 from shared.vision.tasks.logits import accuracy
 
 LARGEST_DROP = 0.01
+LARGEST_RISK = 0.25
 SUSPICIOUS = 0.5
 """Right less often than this, a model is looked at for labels in another order."""
 CLEARLY = 0.2
@@ -43,6 +48,28 @@ def int8_refused(fp32: Logits, int8: Logits, labels: Labels) -> str:
     """
     drop = accuracy(fp32, labels) - accuracy(int8, labels)
     return "" if drop <= LARGEST_DROP else f"INT8 is right {drop:.1%} less often than full precision, {LARGEST_DROP:.1%} is allowed"
+
+
+def full_asked(precision: str, profile: Profile) -> str:
+    """Return "" when INT8 is to be tried, else why it was not asked for.
+
+    Args:
+        precision: auto, int8 or fp32.
+        profile: of the devices.
+    """
+    if precision == "fp32":
+        return "it was asked for"
+    return f"{profile.name} asks for {profile.engine.precision}" if precision == "auto" and profile.engine.precision != "int8" else ""
+
+
+def promises_nothing(found: Calibration) -> str:
+    """Return "" when a calibration is worth having, else why it is not (rule 4)."""
+    if found.risk_bound <= LARGEST_RISK:
+        return ""
+    return (
+        f"the best threshold would keep up to {found.risk_bound:.0%} of all frames although they are wrong and an expert is right "
+        f"({LARGEST_RISK:.0%} is the most that is told); the model does not fit these pictures, or {found.units} units are too few"
+    )
 
 
 def other_order(logits: Logits, labels: Labels, names: Sequence[str]) -> str:

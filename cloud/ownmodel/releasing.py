@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cloud.foundry import calibrate, measure, predictions, selftest
+from cloud.foundry import calibrate, deferral, measure, predictions, secondlook, selftest
 from cloud.foundry.calibrate import Answers
 from cloud.foundry.pictures import Pictures
 from cloud.ownmodel import judgement, shares
@@ -25,17 +25,35 @@ from shared.clock import wall
 from shared.deferral.scores import SCORES
 from shared.durable import write
 from shared.learning.samples import Frames, Labels, Logits
-from shared.release.card import Calibration, Card, CurvePoint, InputSpec, Lineage, QualityPoint, SelfTest, encode_card, sha256
+from shared.release.card import (
+    Calibration,
+    Card,
+    CurvePoint,
+    InputSpec,
+    Lineage,
+    QualityPoint,
+    SecondLook,
+    SelfTest,
+    encode_card,
+    schema_of,
+    sha256,
+)
 from shared.vision.preprocess import resize
 from shared.vision.tasks.logits import accuracy
 
 QUALITY_PICTURES = 100
+TURN = "mirror"
+"""The one turn that is tried for a second look: nobody knows whether up and down mean something in somebody's pictures."""
 LARGEST_SELF_TEST_BYTES = 1_500_000
 POOR = 0.5
+AUDIT_ONLY = "no calibration: {missing}; devices will answer everything themselves and send audit samples only"
 
 
 class Student(msgspec.Struct, frozen=True, kw_only=True):
-    """The student as it is released: its file, the INT8 file that was tried, what it and full precision answer, why this precision."""
+    """The student as it is released: its file, the INT8 file that was tried, what it and full precision answer, why this precision.
+
+    `turned` is what it answers to the pictures in TURN, where that is known.
+    """
 
     file: Path
     int8: Path | None
@@ -43,6 +61,7 @@ class Student(msgspec.Struct, frozen=True, kw_only=True):
     fp32: Logits
     precision: str
     reason: str
+    turned: Logits | None = None
 
 
 class Expert(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +85,7 @@ class _Measured(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None = None
     curve: tuple[CurvePoint, ...] = ()
     figures: dict[str, float] = {}
+    look: SecondLook | None = None
     missing: str = ""
 
 
@@ -97,6 +117,8 @@ def written(order: Order, scene: Scene, brought: Brought, student: Student, expe
         deferral_curve=measured.curve,
         picture_quality=quality,
         onnx_sha256=sha256(student.file.read_bytes()),
+        second_look=measured.look,
+        schema=schema_of(brought.spec, measured.look),
     )
     done = Imported(
         folder=order.out,
@@ -137,20 +159,42 @@ def small(frames: Frames) -> Frames:
     return frames
 
 
+def missing(scene: Scene, expert: Expert) -> str:
+    """Return "" when a calibration can be tried, else what is missing for it."""
+    if expert.logits is None and not scene.album.labelled:
+        return "there are neither labels nor an expert to be wrong against"
+    return shares.too_few(scene.shares, scene.album.units)
+
+
 def _certainty(scene: Scene, student: Student, expert: Expert) -> _Measured:
     """Threshold, curve and bound, where the pictures allow them."""
-    missing = shares.too_few(scene.shares, scene.album.units)
-    if expert.logits is None and not scene.album.labelled:
-        missing = "there are neither labels nor an expert to be wrong against"
-    if missing:
-        return _Measured(missing=missing)
-    fit, test = (_answers(scene, student, expert, picked) for picked in (scene.shares.fit, scene.shares.test))
-    chosen = calibrate.calibration(fit, test)
-    reached = calibrate.system(test, chosen.threshold, chosen.score)
+    if lacking := missing(scene, expert):
+        return _Measured(missing=lacking)
+    fit, test, look = _looked(scene, student, expert)
+    better = deferral.preferred(fit)
+    chosen = calibrate.calibration(fit, test, score=better.name, ranked=better.scores, model=better.model)
+    if useless := judgement.promises_nothing(chosen):
+        return _Measured(missing=useless)
+    reached = calibrate.system(test, chosen.threshold, chosen.score, chosen.learned)
     figures = {"deferred_share": reached.deferred_share, "system_accuracy": reached.system_accuracy}
+    if better.model is not None:
+        figures["learned_score_gain"] = better.gain
     if expert.logits is not None and scene.album.labelled:
         figures |= {"expert_accuracy": reached.expert_accuracy, "system_minus_expert": reached.minus_expert}
-    return _Measured(calibration=chosen, curve=calibrate.curve(test), figures=figures)
+    return _Measured(calibration=chosen, curve=calibrate.curve(test, chosen.score, chosen.learned), figures=figures, look=look)
+
+
+def _looked(scene: Scene, student: Student, expert: Expert) -> tuple[Answers, Answers, SecondLook | None]:
+    """Return the answers on the pictures that choose and on those that measure, with a second look where it pays on the former."""
+    picked = (scene.shares.fit, scene.shares.test)
+    fit, test = (_answers(scene, student, expert, one) for one in picked)
+    if student.turned is None:
+        return fit, test, None
+    again = [[student.turned[one]] for one in picked]
+    look = secondlook.chosen(fit, again[0], (TURN,))
+    if look is None:
+        return fit, test, None
+    return secondlook.looked(fit, again[0], look), secondlook.looked(test, again[1], look), look
 
 
 def _answers(scene: Scene, student: Student, expert: Expert, picked: Indices) -> Answers:
@@ -216,6 +260,7 @@ def _expert(order: Order, scene: Scene, expert: Expert, quality: tuple[QualityPo
         lineage=lineage(order, scene.album, figures),
         picture_quality=quality,
         onnx_sha256=sha256(expert.model.file.read_bytes()),
+        schema=schema_of(expert.model.spec),
     )
 
 
@@ -236,7 +281,7 @@ def lineage(order: Order, pictures: Album, figures: dict[str, float]) -> Lineage
 def _warnings(scene: Scene, student: Student, measured: _Measured) -> tuple[str, ...]:
     found = []
     if measured.missing:
-        found.append(f"no calibration: {measured.missing}; devices will answer everything themselves and send audit samples only")
+        found.append(AUDIT_ONLY.format(missing=measured.missing))
     if scene.album.unseen:
         found.append(f"no pictures of {', '.join(scene.album.unseen[:8])}: what the card promises says nothing about them")
     if scene.album.labelled:

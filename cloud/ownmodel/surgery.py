@@ -5,8 +5,8 @@ Rules, in order:
 2. One input of 1 or 3 channels. Channels that stand last, blue first, or a single grey one get nodes in front that make them of RGB.
 3. Rows and columns are fixed: the graph's own, or those that are given.
 4. A batch that the export fixed is freed. Whether frames stay apart in it is tried later, by running it.
-5. A classifier's last softmax or sigmoid goes (ranking by the margin of logits is better than by probabilities); a single score, of
-   what is or is not there, becomes two logits.
+5. The last softmax or sigmoid of a classifier or segmenter goes (ranking by the margin of logits is better than by probabilities); a
+   classifier's single score, of what is or is not there, becomes two logits.
 
 Anything else is refused with what to do about it.
 """
@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cloud.foundry.form import INPUT, OUTPUT
 from cloud.ownmodel.anatomy import Port, ports, task_of
 from shared.errors import EngineError, InputError
+from shared.vision.fit import STRETCH
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601: grey of red, green and blue."""
@@ -33,13 +34,17 @@ LARGEST_SIDE = 4096
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user says of the graph: task, output ("" for the only fitting one), size in pixels (0: its own), order of colours."""
+    """What the user says of the graph: task, output ("" for the only fitting one), size in pixels (0: its own), order of colours.
+
+    `fit` is how frames of another shape are brought in; the graph does not change by it.
+    """
 
     task: str = "classification"
     output: str = ""
     width: int = 0
     height: int = 0
     bgr: bool = False
+    fit: str = STRETCH
 
 
 class Adapted(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +76,32 @@ def adapted(given: onnx.ModelProto, wanted: Wanted) -> Adapted:
     _free_batch(model, entry, changes)
     if wanted.task == "classification":
         leave = _bare(model, leave, changes)
+    elif wanted.task == "segmentation":
+        leave = _unsquashed(model, leave, changes)
     _keep(model, leave)
     front = _Front(last=last, bgr=wanted.bgr, channels=_channels(entry, last=last), width=width, height=height)
     changes += _rewire(model, entry, leave, front)
     return Adapted(model=model, width=width, height=height, changes=tuple(changes))
+
+
+def alone(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model in the devices' form that takes one picture, so that shapes that are worked out as it runs become constants."""
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    for port in (*single.graph.input, *single.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 1
+    return single
+
+
+def freed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model of one picture as one of any batch; the way back of `alone`."""
+    free = onnx.ModelProto()
+    free.CopyFrom(model)
+    _free_batch(free, ports(free.graph.input)[0], [])
+    free.graph.input[0].type.tensor_type.shape.dim[0].dim_param = BATCH
+    del free.graph.output[:]
+    free.graph.output.append(_answered(free))
+    return free
 
 
 class _Front(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +206,12 @@ def _free_batch(model: onnx.ModelProto, entry: Port, changes: list[str]) -> None
     del model.graph.value_info[:]
     if not isinstance(fixed, int):
         return
-    named = {node.input[1] for node in model.graph.node if node.op_type == "Reshape" and len(node.input) > 1}
+    reshapes = [node for node in model.graph.node if node.op_type == "Reshape" and len(node.input) > 1]
+    named = {node.input[1] for node in reshapes}
+    for node in reshapes:
+        kept = [one for one in node.attribute if one.name != "allowzero"]  # a 0 is to mean "as in the input"; empty pictures there are none
+        del node.attribute[:]
+        node.attribute.extend(kept)
     for tensor in [one for one in model.graph.initializer if one.name in named]:
         _free_shape(tensor, fixed)
     for node in model.graph.node:
@@ -198,13 +230,7 @@ def _free_shape(tensor: onnx.TensorProto, fixed: int) -> None:
 
 def _bare(model: onnx.ModelProto, leave: Port, changes: list[str]) -> Port:
     """Return the output without what squashes it, as (N, classes), two logits for a single score (rule 5)."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    name, node = leave.name, makers.get(leave.name)
-    while node is not None and node.op_type in SQUASHING | {"Identity"}:
-        if node.op_type in SQUASHING:
-            changes.append(f"took the last {node.op_type} off")
-        name, node = node.input[0], makers.get(node.input[0])
-    shape = leave.shape
+    name, shape = _unsquashed(model, leave, changes).name, leave.shape
     if shape is not None and len(shape) > 2:
         model.graph.node.append(helper.make_node("Flatten", [name], [f"{name}/flat"], axis=1))
         name = f"{name}/flat"
@@ -212,6 +238,17 @@ def _bare(model: onnx.ModelProto, leave: Port, changes: list[str]) -> Port:
         name = _two_logits(model, name)
         changes.append("made two logits of the single score: of the first class 0, of the second the score")
     return Port(name=name, kind=leave.kind, shape=None)
+
+
+def _unsquashed(model: onnx.ModelProto, leave: Port, changes: list[str]) -> Port:
+    """Return the output as it is before it is squashed."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    name, node = leave.name, makers.get(leave.name)
+    while node is not None and node.op_type in SQUASHING | {"Identity"}:
+        if node.op_type in SQUASHING:
+            changes.append(f"took the last {node.op_type} off")
+        name, node = node.input[0], makers.get(node.input[0])
+    return Port(name=name, kind=leave.kind, shape=leave.shape)
 
 
 def _two_logits(model: onnx.ModelProto, name: str) -> str:

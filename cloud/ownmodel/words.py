@@ -8,7 +8,13 @@ from cloud.ownmodel.anatomy import Anatomy, task_of
 from cloud.ownmodel.latency import Latency
 from cloud.ownmodel.orders import Imported
 from shared.release.card import Card
+from shared.vision.fit import CROP, LETTERBOX, STRETCH
 
+FITTED = {
+    STRETCH: "",
+    LETTERBOX: ", frames of another shape keep it, on grey {padding}",
+    CROP: ", of frames of another shape the middle",
+}
 OTHER = {
     "detection": "a detection head",
     "segmentation": "a segmentation map",
@@ -38,7 +44,9 @@ def of_import(done: Imported) -> Iterator[str]:
 
 def of_card(card: Card) -> Iterator[str]:
     """Tell what a card says."""
-    yield f"{card.model} {card.release}: {card.task}, {len(card.labels)} classes, {card.input.width}x{card.input.height} px"
+    spec = card.input
+    seen = FITTED[spec.fit].format(padding=spec.padding)
+    yield f"{card.model} {card.release}: {card.task}, {len(card.labels)} classes, {spec.width}x{spec.height} px{seen}"
     for name, value in card.lineage.figures.items():
         yield f"  {name:36} {value:.4f}"
     chosen = card.calibration
@@ -47,6 +55,8 @@ def of_card(card: Card) -> Iterator[str]:
             f"  defers below a {chosen.score} of {chosen.threshold:.3f}; risk at most {chosen.risk_bound:.4f} "
             f"(probability {1 - chosen.delta:.0%}, {chosen.units} units)"
         )
+        if card.second_look is not None:
+            yield f"  looks twice, the second time {' and '.join(card.second_look.turns)}, below a margin of {card.second_look.below:.3f}"
     elif card.model == "student":
         yield "  no calibration: devices answer everything themselves and send audit samples only"
     if card.picture_quality:

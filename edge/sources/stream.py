@@ -5,7 +5,7 @@ Rules, in order:
    stream goes on at that place. A live source has no places.
 2. A place that was damaged takes its number all the same and is counted as corrupt.
 3. A live source sets the pace; frames beyond the wanted rate are thinned out before they get a number.
-4. The motion gate, where there is one, looks at the brightness. Only what passes is converted, at the size the running model takes.
+4. The motion gate, where there is one, looks at the brightness. Only what passes is converted, at the size the running model scales to.
 5. A source that fails makes its own stream wait (1 s, doubling to 60 s) and say so in the status; other streams do not notice. A
    live source that ends has failed.
 6. A stream behind its pace does not hurry: the schedule starts anew from now.
@@ -56,7 +56,7 @@ class StreamThread:
         numbers: the durable counters.
         put: called with every frame; must not block.
         gate: keeps back frames on which nothing moved; None for none.
-        size: tells the size the running model takes, None before the first.
+        size: tells the size to which the running model scales a frame of a size, None before the first.
         allow: tells whether a frame of a stream may be answered at all, by its number, and counts one that may not; None allows all.
     """
 
@@ -69,7 +69,7 @@ class StreamThread:
         numbers: FrameNumbers,
         put: Callable[[Frame], None],
         gate: MotionGate | None = None,
-        size: Callable[[], Size | None] | None = None,
+        size: Callable[[Size], Size | None] | None = None,
         allow: Callable[[str, int], bool] | None = None,
     ) -> None:
         self.name = name
@@ -195,7 +195,7 @@ class StreamThread:
     def _develop(self, shot: Shot, number: int, period: float, now: float) -> Frame:
         """Convert what is needed of a shot."""
         look = shot.look
-        pixels = look.pixels(self._size() if self._size else None)
+        pixels = look.pixels(self._size(look.size) if self._size else None)
         return Frame(
             stream=self.name,
             number=number,

@@ -11,6 +11,7 @@ from shared.engines.base import Engine
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, StorageError, TrustError
 from shared.release.card import Card, decode_card, sha256
+from shared.vision.fit import sizes_of
 from shared.vision.frames import Pixels
 from shared.vision.preprocess import prepare
 from shared.vision.tasks.task import task_of
@@ -62,7 +63,7 @@ class OnnxExpert:
     def answer(self, pictures: Sequence[Pixels]) -> list[Prediction]:
         """Answer one batch; see `Expert.answer`."""
         rows = [prepare(picture[None], self._card.input) for picture in pictures]
-        return self._task.decode(self._engine.run(np.concatenate(rows)))
+        return self._task.decode(self._engine.run(np.concatenate(rows)), sizes_of(pictures))
 
     def close(self) -> None:
         """Give the session back."""

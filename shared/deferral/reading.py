@@ -1,7 +1,7 @@
 """From a network's outputs to predictions and how sure each looks, for every task: what a card says, put together once per model. Pure.
 
     reader = reader_of(card)
-    reading = reader(engine.run(batch))      one prediction and one score per frame
+    reading = reader(engine.run(batch), sizes)      one prediction and one score per frame
 
 Here: which score belongs to a task, and its fallback where the card names none that this agent knows (`is_known` says so: a threshold that
 was fitted for another score means nothing). Not here: the scores (scores, missed, masks), the decision (policy).
@@ -9,7 +9,8 @@ was fitted for another score means nothing). Not here: the scores (scores, misse
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from shared.deferral.scores import SCORES
 from shared.errors import EngineError
 from shared.release.card import Card
 from shared.vision.boxes import Detections
+from shared.vision.fit import Size
 from shared.vision.tasks.classification import decode, prediction
 from shared.vision.tasks.detection import Detection
 from shared.vision.tasks.masks import soft_dice_confidence
@@ -33,14 +35,25 @@ DEFAULTS = {CLASSIFICATION: "margin", DETECTION: missed.DEFAULT, SEGMENTATION: S
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch says, frame by frame; `candidates` for detection only, in pixels of the network's input, down to the doubt threshold."""
+    """What a batch says, frame by frame.
+
+    `candidates` are there for detection only: down to the doubt threshold, in pixels of the frame stretched to the network's input.
+    """
 
     predictions: list[Prediction]
     scores: list[float]
     candidates: list[Detections] | None = None
 
 
-Reader = Callable[[Outputs], Reading]
+class Reader(Protocol):
+    """Reads a network's outputs; `sizes` are the frames' heights and widths, None where they have the input's (see `Task.decode`)."""
+
+    def __call__(self, outputs: Outputs, sizes: Sequence[Size] | None = None) -> Reading:
+        """Return what the outputs say.
+
+        Raises:
+            EngineError: they do not fit the card, or are not finite.
+        """
 
 
 def names_of(task: str) -> tuple[str, ...]:
@@ -77,7 +90,7 @@ def _classes(card: Card, _name: str) -> Reader:
     scores.check(card)
     score = scores.of(card.calibration)
 
-    def read(outputs: Outputs) -> Reading:
+    def read(outputs: Outputs, sizes: Sequence[Size] | None = None) -> Reading:  # noqa: ARG001 - a class has no place
         if score is scores.margin and outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.size <= scores.SMALL:
             rows = outputs.tolist()
             return Reading(predictions=[prediction(row) for row in rows], scores=[scores.row_margin(row) for row in rows])
@@ -89,8 +102,8 @@ def _classes(card: Card, _name: str) -> Reader:
 def _objects(card: Card, name: str) -> Reader:
     task, score = Detection.of(card), missed.SCORES[name]
 
-    def read(outputs: Outputs) -> Reading:
-        found = task.candidates(outputs)
+    def read(outputs: Outputs, sizes: Sequence[Size] | None = None) -> Reading:
+        found = task.candidates(outputs, sizes)
         seen = [missed.Candidates(scores=one.scores, threshold=task.spec.score_threshold) for one in found]
         return Reading(predictions=[task.prediction(one) for one in found], scores=[score(one) for one in seen], candidates=found)
 
@@ -98,10 +111,10 @@ def _objects(card: Card, name: str) -> Reader:
 
 
 def _areas(card: Card, _name: str) -> Reader:
-    task = Segmentation(labels=len(card.labels))
+    task = Segmentation.of(card)
 
-    def read(outputs: Outputs) -> Reading:
-        probabilities = task.probabilities(outputs)
+    def read(outputs: Outputs, sizes: Sequence[Size] | None = None) -> Reading:
+        probabilities = task.on_frames(task.probabilities(outputs), sizes)
         return Reading(predictions=task.told(probabilities), scores=soft_dice_confidence(probabilities).tolist())
 
     return read

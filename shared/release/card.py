@@ -9,6 +9,7 @@ import base64
 import hashlib
 import math
 from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -16,8 +17,9 @@ import zstandard
 
 from shared.errors import TrustError
 
-SCHEMA = 2
-"""The latest this code knows: 2 has a second look, without which a card's threshold would mean something else. Others stay at 1."""
+SCHEMA = 3
+"""The latest this code knows: 2 has a second look, without which a card's threshold would mean something else; 3 a fit other than
+`stretch`, without which boxes would lie elsewhere. Others stay at 1."""
 LARGEST_CARD_BYTES = 4 << 20
 LARGEST_INPUTS_BYTES = 1 << 24
 
@@ -27,13 +29,18 @@ class CardPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InputSpec(CardPart, frozen=True, kw_only=True):
-    """What the network takes: NCHW float32, `value / 255`, then minus `mean` over `std` per channel (RGB)."""
+    """What the network takes: NCHW float32, `value / 255`, then minus `mean` over `std` per channel (RGB).
+
+    `fit` says how a frame of another shape is brought into it (see vision.fit), `padding` is the value around a letterboxed one.
+    """
 
     width: int
     height: int
     channels: int = 3
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    padding: Annotated[int, msgspec.Meta(ge=0, le=255)] = 114
 
 
 class DetectionSpec(CardPart, frozen=True, kw_only=True):
@@ -160,6 +167,11 @@ class Card(CardPart, frozen=True, kw_only=True):
     second_look: SecondLook | None = None
     schema: int = 1
     detection: DetectionSpec | None = None
+
+
+def schema_of(spec: InputSpec, look: SecondLook | None = None) -> int:
+    """Return the schema a card with these parts needs, so that agents which would misread it refuse it (see SCHEMA)."""
+    return 3 if spec.fit != "stretch" else 2 if look is not None else 1
 
 
 def encode_card(card: Card) -> bytes:

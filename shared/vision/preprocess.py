@@ -1,12 +1,13 @@
 """From pixels to what a network takes: one code for device, region and cloud, so that training and serving cannot differ.
 
 Rules, in order:
-1. Frames of another size than the card's are resized with a triangle filter, widened when shrinking so that nothing aliases.
-   The weights are integers (11 bits a pass) and the sums exact in 32 bits: every machine gets the same pixels, bit for bit.
+1. Frames are scaled to their place in the card's input (vision.fit) with a triangle filter, widened when shrinking so that nothing
+   aliases, then padded or cut to its size. The weights are integers (11 bits a pass) and the sums exact in 32 bits: every machine gets
+   the same pixels, bit for bit.
 2. uint8 becomes float32 as `value * (1 / 255 / std) - mean / std`, each constant rounded once to float32.
 3. NHWC becomes contiguous NCHW.
 
-Not here: cropping, colour conversion, decoding of files.
+Not here: parts of a frame, colour conversion, decoding of files.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from shared.errors import InputError
 from shared.release.card import InputSpec
+from shared.vision.fit import place_of, placed
 from shared.vision.frames import Pixels
 
 Prepared = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -40,8 +42,7 @@ def prepare(frames: Pixels, spec: InputSpec) -> Prepared:
     """
     if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[3] != spec.channels:
         raise InputError(f"frames of shape {frames.shape} and type {frames.dtype} are not (N, H, W, {spec.channels}) uint8.")
-    if frames.shape[1:3] != (spec.height, spec.width):
-        frames = resize(frames, height=spec.height, width=spec.width)
+    frames = fitted(frames, spec)
     scale, offset = _constants(spec.mean, spec.std)
     batch = np.empty((len(frames), spec.channels, spec.height, spec.width), np.float32)
     if len(set(scale)) == 1 and not any(offset):
@@ -52,6 +53,27 @@ def prepare(frames: Pixels, spec: InputSpec) -> Prepared:
         if offset[channel]:
             batch[:, channel] -= offset[channel]
     return batch
+
+
+def fitted(frames: Pixels, spec: InputSpec) -> Pixels:
+    """Return frames as they lie in a card's input (rule 1); done twice it changes nothing more.
+
+    Args:
+        frames: uint8, shape (N, H, W, C).
+        spec: the card's input.
+
+    Returns:
+        uint8, shape (N, height, width, C).
+
+    Raises:
+        InputError: a side is empty.
+    """
+    if min(frames.shape[1:3]) < 1:
+        raise InputError(f"a frame of shape {frames.shape[1:]} cannot be resized to {spec.width}x{spec.height}.")
+    place = place_of((frames.shape[1], frames.shape[2]), spec)
+    if frames.shape[1:3] != place.size:
+        frames = resize(frames, height=place.height, width=place.width)
+    return placed(frames, place, spec.padding)
 
 
 def resize(frames: Pixels, *, height: int, width: int) -> Pixels:

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from cloud.ownmodel.cli import app
 from tests.own_page import Newcomer, commands
+from tests.unit.own_detectors import boards, detector
 from tests.unit.own_models import IMAGENET, NAMES, classifier, pictures, squares, video
+from tests.unit.own_segmenters import plates, segmenter
 from tests.waiting import until
 
 
@@ -51,6 +53,29 @@ def test_an_agent_answers_every_picture_as_the_file_that_was_given(newcomer: New
     assert [first[number] for number in range(40)] == [NAMES[row] for row in scores.argmax(axis=1)]
     assert {event["action"] for event in newcomer.events()} >= {"keep", "defer"}, "the card's threshold is in force"
     assert newcomer.stop("edge") == 0
+
+
+@pytest.mark.slow
+def test_detectors_and_segmenters_are_imported_as_the_page_says(tmp_path: Path) -> None:
+    for kind in ("detector", "segmenter"):
+        (tmp_path / kind).mkdir()
+    seeing = Newcomer(tmp_path / "detector")
+    detector(seeing.folder / "detector.onnx", bias=-5.0, sharp=50.0)
+    detector(seeing.folder / "big.onnx", bias=-3.0, sharp=80.0)
+    boards(seeing.folder / "boards", 200, 3)
+    (seeing.folder / "labels.txt").write_text("red\ngreen\nblue\n")
+    seeing.follow("Detectors")
+    (seeing.folder / "old-release").symlink_to("release")
+    boards(seeing.folder / "fresh", 40, 4)
+    seeing.follow("Comparing two")
+    assert "self-test: 2 pictures" in seeing.answer("model", "inspect", "release")
+    outlining = Newcomer(tmp_path / "segmenter")
+    segmenter(outlining.folder / "segmenter.onnx", bias=6.5, sharp=75.0)
+    segmenter(outlining.folder / "big.onnx", bias=8.5, sharp=120.0)
+    plates(outlining.folder / "plates", 200, 3)
+    (outlining.folder / "labels.txt").write_text("ground\nred\ngreen\n")
+    outlining.follow("Segmenters")
+    assert "self-test: 2 pictures" in outlining.answer("model", "inspect", "release")
 
 
 @pytest.mark.slow

@@ -51,18 +51,18 @@ def detector(path: Path, *, sharp: float = 60.0, bias: float = -4.0, pixels: boo
     return path
 
 
-def boards(folder: Path, count: int, seed: int, *, labelled: bool = True) -> Path:
-    """Write boards with up to three coloured cells, from faint to plain, and the files that say where they are."""
+def boards(folder: Path, count: int, seed: int, *, labelled: bool = True, rows: int = GRID) -> Path:
+    """Write boards of so many rows of cells with up to three coloured ones, from faint to plain, and the files that say where they are."""
     random = np.random.default_rng(seed)
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        frame = random.integers(80, 110, (SIDE, SIDE, 3))
+        frame = random.integers(80, 110, (rows * CELL, SIDE, 3))
         lines = []
-        for cell in random.choice(GRID * GRID, random.integers(0, 4), replace=False):
+        for cell in random.choice(rows * GRID, random.integers(0, 4), replace=False):
             row, column, kind = int(cell) // GRID, int(cell) % GRID, int(random.integers(3))
             frame[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL, kind] += int(random.integers(10, 60))
-            lines.append(f"{kind} {(column + 0.5) / GRID} {(row + 0.5) / GRID} {1 / GRID} {1 / GRID}")
+            lines.append(f"{kind} {(column + 0.5) / GRID} {(row + 0.5) / rows} {1 / GRID} {1 / rows}")
         Image.fromarray(frame.astype(np.uint8)).save(folder / "images" / f"{index:04d}.png", compress_level=1)
         if labelled and lines:
             (folder / "labels" / f"{index:04d}.txt").write_text("\n".join(lines) + "\n")

@@ -104,3 +104,24 @@ def video(path: Path, samples: Samples) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.repeat(4, 0).repeat(4, 1), format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def half_blind(path: Path) -> Path:
+    """Write a classifier that sees the left half of a picture only; mirrored, it sees the other."""
+    head = np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]], np.float32) * 200
+    kept = {"begin": np.array([0]), "end": np.array([SIDE // 2]), "axis": np.array([3]), "head": head.T}
+    nodes = [
+        helper.make_node("Slice", ["images", "begin", "end", "axis"], ["left"]),
+        helper.make_node("GlobalAveragePool", ["left"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "head"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "user",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(np.ascontiguousarray(values), name) for name, values in kept.items()],
+    )
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
@@ -22,6 +23,7 @@ from shared.deferral.reading import reader_of
 from shared.deferral.scores import SCORES
 from shared.engines.onnx import OnnxEngine
 from shared.release.card import Card, InputSpec, Lineage, SelfTest
+from shared.vision.fit import FITS, place_of
 from shared.vision.preprocess import prepare
 from shared.vision.tasks.classification import decode
 from tests.unit.pipeline_parts import Device
@@ -47,13 +49,15 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """The shipped student."""
+@pytest.fixture(scope="module", params=FITS)
+def model(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> LoadedModel:
+    """The shipped student, with each way to bring a frame into its input."""
     folder = tmp_path_factory.mktemp("release")
     for kind, name in (("onnx", "model.onnx"), ("card.json", "card.json")):
         (folder / name).write_bytes((STUDENT / f"000001.{kind}").read_bytes())
-    return open_model(folder / "model.onnx", folder / "card.json", OnnxEngine)
+    opened = open_model(folder / "model.onnx", folder / "card.json", OnnxEngine)
+    spec = msgspec.structs.replace(opened.card.input, fit=request.param)
+    return msgspec.structs.replace(opened, card=msgspec.structs.replace(opened.card, input=spec))
 
 
 Outcome = tuple[int, str, str, float]
@@ -66,7 +70,8 @@ def _plain(video: Path, model: LoadedModel, stream: str) -> dict[int, Outcome]:
     policy, outcomes = Policy(threshold=calibration.threshold, audit_share=AUDIT), {}
     with av.open(str(video)) as container:
         for number, frame in enumerate(container.decode(video=0)):
-            pixels = VideoReformatter().reformat(frame, spec.width, spec.height, "gbrp", interpolation=SCALING).to_ndarray()
+            place = place_of((frame.height, frame.width), spec)
+            pixels = VideoReformatter().reformat(frame, place.width, place.height, "gbrp", interpolation=SCALING).to_ndarray()
             logits = model.engine.run(prepare(pixels[None], spec))
             score = float(SCORES[calibration.score](logits)[0])
             decision = policy.decide(stream=stream, frame=number, score=score, audit_key=bytes(32))
@@ -99,7 +104,7 @@ def test_the_pipeline_decides_as_the_plain_loop_does(tmp_path: Path, video: Path
                 wishes=Wishes(fps=50.0, loop=False),
                 numbers=numbers,
                 put=device.newest.put,
-                size=device.models.input_size,
+                size=device.models.scaled_size,
             )
             for name in found
         ]
@@ -142,7 +147,7 @@ def test_a_forwarded_frame_carries_the_whole_picture(tmp_path: Path, video: Path
             wishes=Wishes(fps=50.0, loop=False),
             numbers=FrameNumbers(tmp_path / "numbers.json"),
             put=device.newest.put,
-            size=device.models.input_size,
+            size=device.models.scaled_size,
         )
         stream.start()
         until(lambda: device.cases, "a case", within_s=60)

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from typer.testing import CliRunner
 
-from cloud.ownmodel import boxfiles, release
+from cloud.ownmodel import boxfiles, modelfile, release
 from cloud.ownmodel.cli import app
 from edge.model import open_model
 from edge.selftest import compare as compared
@@ -16,6 +17,7 @@ from shared.deferral.reading import reader_of
 from shared.engines.onnx import OnnxEngine
 from shared.errors import EngineError, InputError, TerraceError
 from shared.vision.preprocess import prepare
+from shared.vision.tasks.shapes import unpack_boxes
 from shared.vision.tasks.task import task_of
 from tests.unit.own_detectors import NAMES, SIDE, boards, detector
 
@@ -64,6 +66,46 @@ def test_a_detector_becomes_a_release_that_a_device_runs(world: Path, tmp_path: 
     assert np.allclose(reading.candidates[0].boxes[0], [24, 8, 32, 16], atol=0.01)
 
 
+def test_frames_of_another_shape_are_letterboxed_as_the_exporters_expect(world: Path, tmp_path: Path) -> None:
+    boards(tmp_path / "wide", 160, 8, rows=4)
+    more = ("--precision", "fp32", "--expert", str(world / "big.onnx"))
+    boxed = imported(world, tmp_path / "a", *more, folder=str(tmp_path / "wide"))
+    squeezed = imported(world, tmp_path / "b", *more, "--fit", "stretch", folder=str(tmp_path / "wide"))
+    assert (boxed["card"]["input"]["fit"], boxed["card"]["schema"], boxed["expert"]["schema"]) == ("letterbox", 3, 3)
+    assert (squeezed["card"]["input"]["fit"], squeezed["card"]["schema"], squeezed["expert"]["input"]["fit"]) == ("stretch", 1, "letterbox")
+    good, bad = (one["card"]["lineage"]["figures"]["student_map_50_95"] for one in (boxed, squeezed))
+    assert good > 0.5 > bad, "squeezed cells lie elsewhere than the network looks for them"
+    seen = [one["card"]["lineage"]["figures"]["expert_map_50_95"] for one in (boxed, squeezed)]
+    assert seen[0] == pytest.approx(seen[1]), "the expert's own fit, whatever the student's"
+    assert release.self_tested(release.read(tmp_path / "a")).startswith("self-test")
+    frame = np.full((1, 64, 96, 3), 95, np.uint8)  # twice the size of the boards
+    frame[0, 16:32, 48:64, 1] += 60
+    model = open_model(tmp_path / "a" / "model.onnx", tmp_path / "a" / "card.json", OnnxEngine)
+    reading = reader_of(model.card)(model.engine.run(prepare(frame, model.card.input)), [(64, 96)])
+    assert reading.predictions[0].boxes is not None
+    (found,) = unpack_boxes(reading.predictions[0].boxes, width=96, height=64).boxes
+    assert np.allclose(found, [48, 16, 64, 32], atol=0.01)
+
+
+def test_class_names_come_from_the_file_where_its_exporter_left_them(world: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(world / "small.onnx"))
+    onnx.helper.set_model_props(model, {"names": "{0: 'red', 1: 'green', 2: 'blue'}", "stride": "8"})
+    onnx.save(model, str(tmp_path / "named.onnx"))
+    words = ["import", str(tmp_path / "named.onnx"), "--task", "detection", "--calibrate", str(world / "boards"), "--precision", "fp32"]
+    done = CliRunner(env={"TERRACE_CACHE": str(world / "cache")}).invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert release.read(tmp_path / "out").card.labels == NAMES
+    assert modelfile.names(world / "small.onnx") == ()
+
+
+@pytest.mark.parametrize("names", ["{0: 'a', 2: 'b'}", "{0: 'a', 1: 'a'}", "['a', 'b']", "{", "__import__('os')"])
+def test_names_that_cannot_be_are_none(names: str, world: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(world / "small.onnx"))
+    onnx.helper.set_model_props(model, {"names": names})
+    onnx.save(model, str(tmp_path / "named.onnx"))
+    assert modelfile.names(tmp_path / "named.onnx") == ()
+
+
 def test_without_boxes_the_expert_says_what_is_there(world: Path, tmp_path: Path) -> None:
     found = imported(world, tmp_path / "a", "--expert", str(world / "big.onnx"), "--precision", "fp32", folder="plain")
     assert found["card"]["calibration"]["units"] > 30
@@ -82,7 +124,7 @@ def test_boxes_and_scores_in_other_units_are_refused(world: Path, tmp_path: Path
 
 def test_labels_that_do_not_fit_the_head_are_refused(world: Path, tmp_path: Path) -> None:
     (tmp_path / "five.txt").write_text("a\nb\nc\nd\ne\n")
-    with pytest.raises(EngineError, match="no detection head for 5 labels"):
+    with pytest.raises(EngineError, match="7 numbers for each box: 3 classes"):
         imported(world, tmp_path / "out", "--labels", str(tmp_path / "five.txt"))
 
 
@@ -101,3 +143,18 @@ def test_a_picture_without_a_file_has_nothing_on_it_unless_none_has_one(tmp_path
     assert found is not None
     assert np.allclose(found[0].boxes, [[40, 15, 60, 35]])
     assert len(found[1].boxes) == 0
+
+
+def test_two_detectors_are_compared_by_mean_average_precision(world: Path, tmp_path: Path) -> None:
+    detector(tmp_path / "blind.onnx", bias=-9.0, sharp=50.0)
+    imported(world, tmp_path / "good", "--precision", "fp32", model="big.onnx")
+    imported(world, tmp_path / "bad", "--precision", "fp32", model=str(tmp_path / "blind.onnx"))
+    boards(tmp_path / "fresh", 80, 31)
+    words = ["compare", str(tmp_path / "good"), str(tmp_path / "bad"), "--pictures", str(tmp_path / "fresh")]
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False).stdout)
+    assert found["figure"] == "map_50"
+    assert 0 < found["low"] <= found["difference"] <= found["high"]
+    assert found["first"]["value"] > found["second"]["value"]
+    boards(tmp_path / "plain", 10, 32, labelled=False)
+    with pytest.raises(InputError, match="not said what the pictures show"):
+        CliRunner().invoke(app, [*words[:-1], str(tmp_path / "plain")], catch_exceptions=False)

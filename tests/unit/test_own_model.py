@@ -13,11 +13,12 @@ from cloud.ownmodel.cli import app
 from edge.model import open_model
 from edge.selftest import compare as compared
 from region.experts.onnx import read_card
+from shared.deferral.reading import reader_of
 from shared.engines.onnx import OnnxEngine
 from shared.errors import InputError, TerraceError, TrustError
 from shared.release.card import decode_card
 from shared.vision.preprocess import prepare
-from tests.unit.own_models import IMAGENET, NAMES, classifier, pictures, squares
+from tests.unit.own_models import IMAGENET, NAMES, classifier, half_blind, pictures, squares
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,34 @@ def test_labels_in_another_order_are_noticed(world: Path, tmp_path: Path) -> Non
     (tmp_path / "turned.txt").write_text("green\nblue\nred\n")
     found = imported(world, tmp_path / "out", "--labels", str(tmp_path / "turned.txt"), "--normalise", "imagenet")
     assert any("another order" in warning for warning in found["warnings"]), found["warnings"]
+
+
+def test_a_second_look_is_taken_where_it_pays_on_other_units(world: Path, tmp_path: Path) -> None:
+    half_blind(tmp_path / "half.onnx")
+    more = ("--precision", "fp32", "--normalise", "unit", "--expert", str(world / "big.onnx"), "--expert-normalise", "unit")
+    found = imported(world, tmp_path / "a", *more, model=str(tmp_path / "half.onnx"))
+    look = found["card"]["second_look"]
+    assert (look["turns"], found["card"]["schema"]) == (["mirror"], 2)
+    assert "looks twice, the second time mirror" in typed(world, "inspect", str(tmp_path / "a"))
+    assert open_model(tmp_path / "a" / "model.onnx", tmp_path / "a" / "card.json", OnnxEngine).card.second_look is not None
+    plain = imported(world, tmp_path / "b", *more, model="big.onnx")
+    assert plain["card"]["second_look"] is None, "a model that sees both halves gains nothing"
+
+
+def test_a_learned_score_is_taken_where_margins_mislead(world: Path, tmp_path: Path) -> None:
+    classifier(tmp_path / "sure.onnx", bias=(6.0, 0.0, 0.0))
+    pictures(tmp_path / "many", squares(700, 21))
+    more = ("--precision", "fp32", "--normalise", "unit", "--expert", str(world / "big.onnx"), "--expert-normalise", "unit")
+    found = imported(world, tmp_path / "a", *more, model=str(tmp_path / "sure.onnx"), folder=str(tmp_path / "many"))
+    calibration = found["card"]["calibration"]
+    assert calibration["score"] == "learned"
+    assert calibration["learned"]["pairs"], "what was taken for the first class is doubted more"
+    assert found["card"]["lineage"]["figures"]["learned_score_gain"] > 0
+    opened = open_model(tmp_path / "a" / "model.onnx", tmp_path / "a" / "card.json", OnnxEngine)
+    fresh = squares(200, 22)
+    scores = reader_of(opened.card)(opened.engine.run(prepare(fresh.frames, opened.card.input))).scores
+    deferred = np.array(scores) < calibration["threshold"]
+    assert 0.0 < deferred.mean() < 0.5
 
 
 def test_a_class_without_pictures_is_named(world: Path, tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ Example:
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from math import exp
 
 import msgspec
 import numpy as np
 
 from shared.errors import EngineError
+from shared.vision.fit import Size
 from shared.vision.tasks.logits import Classes, Logits, Values, accuracy, predicted, softmax
 from shared.wire.messages import Prediction
 
@@ -32,7 +34,7 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True):
         if len(shape) != 2 or shape[1] != self.labels:
             raise EngineError(f"outputs of shape {list(shape)} are not one logit for each of the card's {self.labels} labels.")
 
-    def decode(self, outputs: Logits) -> list[Prediction]:
+    def decode(self, outputs: Logits, sizes: Sequence[Size] | None = None) -> list[Prediction]:  # noqa: ARG002 - a class has no place
         """Return one prediction per frame; see `Task.decode`."""
         return decode(outputs)
 

@@ -6,12 +6,15 @@ how sure a frame looks (deferral.missed).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
 from shared.errors import EngineError
 from shared.release.card import Card, DetectionSpec, InputSpec
 from shared.vision.boxes import Classes, Detections
+from shared.vision.fit import STRETCH, Size, on_frame, place_of
 from shared.vision.tasks.heads import BOXES, Output, as_rows, class_scores, decode_yolo, head_of
 from shared.vision.tasks.precision import Truth, matched, mean_average_precision
 from shared.vision.tasks.shapes import pack_boxes, unpack_boxes
@@ -38,13 +41,17 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse outputs that are no detection head for the card's labels; see `Task.check`."""
         as_rows(np.zeros(shape, np.float32), labels=self.labels, head=self._head(shape))
 
-    def candidates(self, outputs: Output) -> list[Detections]:
-        """Return everything that reaches the doubt threshold, in pixels of the network's input, the surest first.
+    def candidates(self, outputs: Output, sizes: Sequence[Size] | None = None) -> list[Detections]:
+        """Return everything that reaches the doubt threshold, the surest first, in pixels of the frame stretched to the input's size.
+
+        Args:
+            outputs: the network's.
+            sizes: of the frames, as for `Task.decode`.
 
         Raises:
             EngineError: the outputs fit no head for the card's labels, or are not finite.
         """
-        return decode_yolo(
+        found = decode_yolo(
             outputs,
             labels=self.labels,
             score_threshold=min(self.spec.doubt_threshold, self.spec.score_threshold),
@@ -52,16 +59,19 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
             most=self.spec.most,
             head=self._head(outputs.shape),
         )
+        if sizes is None or self.input.fit == STRETCH:
+            return found
+        return [on_frame(one, place_of(size, self.input)) for one, size in zip(found, sizes, strict=True)]
 
-    def decode(self, outputs: Output) -> list[Prediction]:
+    def decode(self, outputs: Output, sizes: Sequence[Size] | None = None) -> list[Prediction]:
         """Return one prediction per frame; see `Task.decode`."""
-        return [self.prediction(candidates) for candidates in self.candidates(outputs)]
+        return [self.prediction(candidates) for candidates in self.candidates(outputs, sizes)]
 
     def prediction(self, candidates: Detections, tracks: Classes | None = None) -> Prediction:
         """Return what is told of a frame: the candidates that reach the card's threshold.
 
         Args:
-            candidates: of one frame, in pixels of the network's input.
+            candidates: of one frame, in pixels of the frame stretched to the input's size.
             tracks: the number of each told object in its stream, if it has one.
         """
         told = candidates.take(candidates.scores >= self.spec.score_threshold)

@@ -11,6 +11,8 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 Output = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -58,14 +60,14 @@ def mean_over_union(counts: Counts) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
-def soft_dice_confidence(probabilities: Output) -> Values:
+def soft_dice_confidence(probabilities: Sequence[Output]) -> Values:
     """Return how well each map would score under its own probabilities: the expected Dice, the worst class that was found counts.
 
     Close to the best possible ranking by Dice (Borges et al., "Soft Dice Confidence", 2024). Where only background was found there is
     no Dice: then it is how unlikely the likeliest pixel of anything else is, since nothing found is not sure by itself.
 
     Args:
-        probabilities: of `pixel_probabilities`, (N, classes, height, width).
+        probabilities: of `pixel_probabilities`, one (classes, height, width) for each of N frames.
 
     Returns:
         float64 of shape (N), 0 to 1, higher is surer.

@@ -27,6 +27,7 @@ from shared.vision.boxes import BoxArray, Classes, Detections, overlap
 COCO_THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
 """The thresholds of mAP@[.5:.95]."""
 _RECALLS = np.linspace(0, 1, 101)
+Weights = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 _Hits = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
@@ -50,9 +51,43 @@ def mean_average_precision(found: Sequence[Detections], truth: Sequence[Truth], 
     """
     if len(found) != len(truth):
         raise InputError(f"{len(found)} pictures were searched, {len(truth)} are described.")
-    present = sorted({int(one) for picture in truth for one in picture.classes})
-    values = [_average_precision(found, truth, one, threshold) for one in present for threshold in thresholds]
+    once = np.ones(len(truth))
+    values = [one.precision(once) for threshold in thresholds for one in ranked(found, truth, threshold=threshold)]
     return float(np.mean(values)) if values else 0.0
+
+
+class Ranked(msgspec.Struct, frozen=True, kw_only=True):
+    """A class's detections in all pictures in the order of their scores: which are right, and of which picture each is.
+
+    `objects` counts the objects of each picture.
+    """
+
+    hits: _Hits
+    pictures: Classes
+    objects: Classes
+
+    def precision(self, weights: Weights) -> float:
+        """Return the average precision (rule 2), 0 to 1, each picture counted as often as its weight says; NaN without any object."""
+        objects = float(weights @ self.objects)
+        if not objects:
+            return float("nan")
+        own = weights[self.pictures]
+        right, told = np.cumsum(own * self.hits), np.cumsum(own)
+        precision = np.maximum.accumulate(np.divide(right, told, out=np.zeros(len(told)), where=told > 0)[::-1])[::-1]
+        places = np.searchsorted(right / objects, _RECALLS - 1e-12, side="left")
+        return float(np.append(precision, 0.0)[np.minimum(places, len(told))].mean())
+
+
+def ranked(found: Sequence[Detections], truth: Sequence[Truth], *, threshold: float) -> list[Ranked]:
+    """Return the ranked detections of each class that occurs in the truth; arguments as for `mean_average_precision`."""
+    present = sorted({int(one) for picture in truth for one in picture.classes})
+    return [_ranked(found, truth, one, threshold) for one in present]
+
+
+def weighted_precision(classes: Sequence[Ranked], weights: Weights) -> float:
+    """Return the mean average precision of ranked classes, pictures counted by weight; 0 where nothing is to be found."""
+    values = np.array([one.precision(weights) for one in classes])
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
 def matched(found: Detections, truth: Truth, *, threshold: float) -> tuple[_Hits, _Hits]:
@@ -82,15 +117,13 @@ def missed(found: Detections, truth: Truth, *, threshold: float = 0.5) -> int:
     return int((~matched(found, truth, threshold=threshold)[1]).sum())
 
 
-def _average_precision(found: Sequence[Detections], truth: Sequence[Truth], one: int, threshold: float) -> float:
-    scores, hits, objects = [], [], 0
-    for here, there in zip(found, truth, strict=True):
+def _ranked(found: Sequence[Detections], truth: Sequence[Truth], one: int, threshold: float) -> Ranked:
+    scores, hits, pictures, objects = [], [], [], []
+    for place, (here, there) in enumerate(zip(found, truth, strict=True)):
         mine, real = here.take(here.classes == one), there.classes == one
-        objects += int(real.sum())
+        objects.append(int(real.sum()))
         hits.append(matched(mine, Truth(boxes=there.boxes[real], classes=there.classes[real]), threshold=threshold)[0])
         scores.append(mine.scores)
-    ranked = np.concatenate(hits)[np.argsort(-np.concatenate(scores), kind="stable")]
-    right = np.cumsum(ranked)
-    precision = np.maximum.accumulate((right / np.arange(1, len(ranked) + 1))[::-1])[::-1]
-    places = np.searchsorted(right / objects, _RECALLS - 1e-12, side="left")
-    return float(np.append(precision, 0.0)[np.minimum(places, len(ranked))].mean())
+        pictures.append(np.full(len(mine), place, np.int64))
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    return Ranked(hits=np.concatenate(hits)[order], pictures=np.concatenate(pictures)[order], objects=np.array(objects, np.int64))

@@ -7,11 +7,14 @@ Here: what every tier does with a segmentation network's output, in one code. No
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from shared.errors import EngineError
+from shared.release.card import Card, InputSpec
+from shared.vision.fit import STRETCH, Size, map_on_frame, place_of
 from shared.vision.tasks.masks import Map, Output, pixel_counts, pixel_probabilities
 from shared.vision.tasks.shapes import pack_map, unpack_map
 from shared.wire.messages import Mask, Prediction
@@ -21,9 +24,15 @@ SAME = 0.5
 
 
 class Segmentation(msgspec.Struct, frozen=True, kw_only=True):
-    """The task of a segmentation network's card; see task.Task. `labels` counts the background."""
+    """The task of a segmentation network's card; see task.Task. `labels` counts the background; without `input` frames have its size."""
 
     labels: int
+    input: InputSpec | None = None
+
+    @classmethod
+    def of(cls, card: Card) -> Segmentation:
+        """Return the task of a card."""
+        return cls(labels=len(card.labels), input=card.input)
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Refuse outputs that are no maps of the card's labels; see `Task.check`."""
@@ -33,9 +42,9 @@ class Segmentation(msgspec.Struct, frozen=True, kw_only=True):
                 f"Export (N, {self.labels}, height, width) logits, or one channel for background and one class.",
             )
 
-    def decode(self, outputs: Output) -> list[Prediction]:
+    def decode(self, outputs: Output, sizes: Sequence[Size] | None = None) -> list[Prediction]:
         """Return one prediction per frame; see `Task.decode`."""
-        return self.told(self.probabilities(outputs))
+        return self.told(self.on_frames(self.probabilities(outputs), sizes))
 
     def probabilities(self, outputs: Output) -> Output:
         """Return the probability of each class for each pixel, float32 (N, C, height, width).
@@ -48,9 +57,21 @@ class Segmentation(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError("the model answered with maps that are not finite.", "The release is unusable; fall back.")
         return pixel_probabilities(outputs)
 
-    def told(self, probabilities: Output) -> list[Prediction]:
-        """Return the predictions of maps of probabilities."""
-        return [self._predict(one) for one in probabilities.argmax(axis=1)]
+    def on_frames(self, probabilities: Output, sizes: Sequence[Size] | None) -> Sequence[Output]:
+        """Return each frame's map of probabilities (C, rows, columns) over the frame, of maps over the network's input.
+
+        Args:
+            probabilities: float32 (N, C, height, width).
+            sizes: of the frames, as for `Task.decode`.
+        """
+        spec = self.input
+        if sizes is None or spec is None or spec.fit == STRETCH:
+            return list(probabilities)
+        return [map_on_frame(one, place_of(size, spec)) for one, size in zip(probabilities, sizes, strict=True)]
+
+    def told(self, probabilities: Sequence[Output]) -> list[Prediction]:
+        """Return the predictions of maps of probabilities, (C, rows, columns) each."""
+        return [self._predict(one.argmax(axis=0)) for one in probabilities]
 
     def outline(self, outputs: Output) -> Output:
         """Return the mean probability of each class over the frame, float32 (N, C); see `Task.outline`."""

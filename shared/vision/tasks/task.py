@@ -6,12 +6,14 @@ class, and say whether two predictions `agrees`. How sure a prediction is stands
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from shared.errors import EngineError, ProtocolError
 from shared.release.card import Card
+from shared.vision.fit import Size
 from shared.vision.tasks.classification import Classification
 from shared.vision.tasks.detection import Detection, same_objects
 from shared.vision.tasks.segmentation import Segmentation, same_areas
@@ -32,8 +34,13 @@ class Task(Protocol):
             EngineError: they do not fit the task or the number of labels.
         """
 
-    def decode(self, outputs: Outputs) -> list[Prediction]:
-        """Return one prediction per frame.
+    def decode(self, outputs: Outputs, sizes: Sequence[Size] | None = None) -> list[Prediction]:
+        """Return one prediction per frame; what it says of places is in shares of the frame.
+
+        Args:
+            outputs: the network's.
+            sizes: height and width of each frame before it was brought into the network's input (see vision.fit); None where the
+                frames have the input's size.
 
         Raises:
             EngineError: the outputs do not fit the card, or are not finite.
@@ -54,7 +61,7 @@ def task_of(card: Card) -> Task:
     if card.task == DETECTION:
         return Detection.of(card)
     if card.task == SEGMENTATION:
-        return Segmentation(labels=len(card.labels))
+        return Segmentation.of(card)
     raise EngineError(f"there is no task {card.task!r}.", f"This agent knows {', '.join(TASKS)}; update it, or use another release.")
 
 

@@ -111,7 +111,7 @@ def run(model: LoadedModel, folder: Path, cameras: Cameras, *, count: int, span_
             put=site.frames.put,
             allow=site.frames.allows,
             gate=MotionGate(share=GATE_SHARE, is_audit=lambda number: number % 50 == 0) if gated else None,
-            size=site.models.input_size,
+            size=site.models.scaled_size,
         )
         for place, name in enumerate(names)
     ]
