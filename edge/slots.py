@@ -164,10 +164,6 @@ class Slots:
         except (OSError, msgspec.MsgspecError):
             return {}
 
-    def is_quarantined(self, onnx_sha256: str) -> bool:
-        """Return whether a model is not to be tried again."""
-        return onnx_sha256 in self.quarantined()
-
     def _whole(self) -> dict[str, Record]:
         return {name: slot.record for name in NAMES if (slot := self._slot(name)) is not None}
 

@@ -57,15 +57,6 @@ def plan_for(data: str) -> Plan:
     return PLANS.get(data, FOLDER)
 
 
-def shortened(plan: Plan, factor: float) -> Plan:
-    """Return the plan with every phase's steps multiplied by `factor`, at least one each."""
-
-    def cut(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-        return tuple(msgspec.structs.replace(one, steps=max(1, round(one.steps * factor))) for one in phases)
-
-    return msgspec.structs.replace(plan, expert=cut(plan.expert), student=cut(plan.student))
-
-
 def recipe(plan: Plan, phase: Phase, number: int, *, optics: float = 0.0) -> Recipe:
     """Return the recipe of a plan's phase.
 

@@ -18,7 +18,6 @@ from cloud.graph import OPERATORS as SIGNED
 from shared.engines.admission import OPERATORS as ADMITTED
 
 STANDARD = frozenset({"", "ai.onnx"})
-READABLE = "FLOAT"
 QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
 Dimension = int | str
 

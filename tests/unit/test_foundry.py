@@ -23,7 +23,7 @@ from cloud.foundry.distil import distil, student_model, with_expert
 from cloud.foundry.export import to_onnx
 from cloud.foundry.form import HIGHEST_IR, OPSET
 from cloud.foundry.pictures import input_spec, load
-from cloud.foundry.plans import LINE, Phase, Plan, shortened
+from cloud.foundry.plans import Phase, Plan
 from cloud.foundry.quantise import quantise
 from cloud.foundry.replay import write_replay
 from cloud.foundry.selftest import chosen, self_test
@@ -264,11 +264,6 @@ def test_a_build_writes_both_releases_once_and_can_be_inspected(tmp_path: Path, 
         assert archive["logits"].shape == (count, 3) == (100, 3)
     (tmp_path / "out" / "student" / "000001.onnx").write_bytes(b"other")
     assert isinstance(CliRunner().invoke(app, ["inspect", str(tmp_path / "out")]).exception, TrustError)
-
-
-def test_a_plan_can_be_shortened() -> None:
-    assert shortened(LINE, 0.5).expert[0].steps == LINE.expert[0].steps // 2
-    assert shortened(LINE, 0.0).student[-1].steps == 1
 
 
 def test_a_stopped_step_leaves_nothing_and_is_made_again(tmp_path: Path) -> None:
