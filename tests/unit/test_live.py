@@ -48,7 +48,7 @@ class Reader:
         self.frames: list[Frame] = []
         numbers = FrameNumbers(folder / f"{name}.json")
         self.thread = StreamThread(
-            name=name, source=source, wishes=Wishes(fps=fps), numbers=numbers, put=self.frames.append, gate=gate, size=lambda: (8, 8)
+            name=name, source=source, wishes=Wishes(fps=fps), numbers=numbers, put=self.frames.append, gate=gate, size=lambda _: (8, 8)
         )
         self.state = self.thread.state
 

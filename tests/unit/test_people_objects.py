@@ -65,14 +65,14 @@ def test_a_person_sees_the_boxes_where_the_objects_are(page: SimpleNamespace, tm
     with browser(tmp_path / "profile") as tab:
         tab.command("Network.setCookie", name=COOKIE, value=session.token, url=page.url, secure=True, httpOnly=True, path="/")
         tab.open(page.url)
-        until(lambda: tab.run("document.querySelectorAll('.objects rect').length || document.querySelector('.case')?.click()") == 3)
+        until(lambda: tab.run("document.querySelectorAll('.stage .objects rect').length || document.querySelector('.case')?.click()") == 3)
         until(lambda: tab.run("document.querySelector('.stage img').naturalWidth") == 100, "the picture")
         assert tab.sees("had been followed was gone")
-        words = tab.run("[...document.querySelectorAll('.objects title')].map((node) => node.textContent.replace(/\\s+/g, ' '))")
+        words = tab.run("[...document.querySelectorAll('.stage .objects title')].map((node) => node.textContent.replace(/\\s+/g, ' '))")
         assert words == ["student: class 0 90 %", "expert: class 0 95 %", "expert: class 1 60 %"]
         share = tab.run(
-            "(() => { const all = document.querySelector('.objects').getBoundingClientRect(),"
-            " one = document.querySelector('.objects .student').getBoundingClientRect();"
+            "(() => { const all = document.querySelector('.stage .objects').getBoundingClientRect(),"
+            " one = document.querySelector('.stage .objects .student rect').getBoundingClientRect();"
             " return [(one.x + one.width / 2 - all.x) / all.width, one.width / one.height]; })()"
         )
         assert share == pytest.approx([0.4, 2.0], abs=0.06)

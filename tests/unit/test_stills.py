@@ -15,6 +15,7 @@ from cloud.ownmodel import album
 from edge.sources.folder import FolderSource
 from edge.sources.replay import ReplaySource
 from shared.errors import InputError
+from shared.release.card import InputSpec
 from shared.vision import stills
 
 RAMP = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
@@ -58,7 +59,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, damage: str) -> N
         stills.read(file)
     assert caught.value.remedy
     with pytest.raises(InputError, match=r"a\.png"):
-        album.picture(file, width=8, height=8)
+        album.picture(file, InputSpec(width=8, height=8))
 
 
 def test_reading_a_picture_changes_nothing_for_other_threads(tmp_path: Path) -> None:
