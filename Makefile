@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := .venv-bench/.installed
 TORCH := $(shell sed -n 's/^torch==//p' constraints/all.txt)
 TEST_ARGS ?=
-# Two at a time: tests mostly wait for processes. A file's tests stay together, since they share what they start.
+# Three at a time, even on two cores: tests mostly wait for processes. A file's tests stay together, since they share what they start.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/arch
 
 .PHONY: help demo test test-long check size bench models install broker constraints clean
