@@ -20,9 +20,8 @@ import numpy as np
 
 from cloud.foundry import finding, judged, predictions, selftest
 from cloud.foundry.judged import Judged
-from cloud.foundry.quantise import quantise
 from cloud.foundry.workbench import Say, Workbench, digest
-from cloud.ownmodel import album, boxfiles, judgement, latency, models, releasing, shares
+from cloud.ownmodel import album, boxfiles, judgement, latency, models, releasing, shares, smaller
 from cloud.ownmodel.album import Album
 from cloud.ownmodel.judgement import LARGEST_DROP
 from cloud.ownmodel.models import Brought
@@ -30,7 +29,6 @@ from cloud.ownmodel.normalisation import AUTO, UNIT
 from cloud.ownmodel.orders import Imported, Order
 from cloud.ownmodel.shares import Indices, Shares
 from shared.deferral.missed import DEFAULT, SCORES, Candidates
-from shared.durable import write
 from shared.errors import EngineError, InputError
 from shared.release.card import Card, DetectionSpec, schema_of, sha256
 from shared.release.modelcache import cache
@@ -40,7 +38,6 @@ from shared.vision.preprocess import prepare
 from shared.vision.tasks.detection import Detection
 from shared.vision.tasks.precision import Truth, mean_average_precision
 
-RANGE_PICTURES = 64
 SELF_TEST_PICTURES = 2
 USUAL_THRESHOLD = 0.25
 POOR = 0.1
@@ -170,22 +167,10 @@ def _of(values: list[_Item], picked: Indices) -> list[_Item]:
 
 def _precision(bench: Workbench, order: Order, scene: _Scene, student: Brought, fp32: _Model) -> tuple[_Model, Path | None, str]:
     """Make INT8 and take it where it serves (rule 3); returns the model, the INT8 file and the reason."""
-    if student.fitted.quantised:
-        return fp32, None, "the model was quantised before it came here"
-    if asked := judgement.full_asked(order.precision, order.profile):
-        return fp32, None, asked
-    ranges, fit = scene.shares.ranges[:RANGE_PICTURES], scene.shares.fit
-    if len(ranges) < shares.FEWEST_RANGES:
-        return fp32, None, f"{len(ranges)} pictures for the ranges of INT8 are fewer than {shares.FEWEST_RANGES}"
-    symmetric = order.profile.engine.name == "tensorrt"
-
-    def make(folder: Path) -> None:
-        bench.say("quantising")
-        frames = np.asarray(student.frames[ranges])
-        write(folder / "int8.onnx", quantise(student.file.read_bytes(), frames, student.spec, symmetric=symmetric, float_tail=True))
-
-    key = digest(student.file) + scene.album.key() + f"{symmetric}{ranges.tolist()}".encode() + msgspec.json.encode(student.spec)
-    file = bench.step("int8-detector", key, make) / "int8.onnx"
+    file = smaller.int8(bench, order, student, scene.album, scene.shares.ranges, step="int8-detector")
+    if isinstance(file, str):
+        return fp32, None, file
+    fit = scene.shares.fit
     small = _told(scene, file, _found(bench, student, file, scene.album))
     before, after = (mean_average_precision(_of(one.found, fit), _of(scene.truth, fit)) for one in (fp32, small))
     if before - after > LARGEST_DROP and order.precision != "int8":

@@ -17,16 +17,14 @@ import numpy as np
 
 from cloud.foundry import judged, predictions, selftest
 from cloud.foundry.judged import Judged
-from cloud.foundry.quantise import quantise
 from cloud.foundry.workbench import Say, Workbench, digest
-from cloud.ownmodel import album, boxfiles, judgement, latency, maskfiles, models, readings, releasing, shares
+from cloud.ownmodel import album, boxfiles, judgement, latency, maskfiles, models, readings, releasing, shares, smaller
 from cloud.ownmodel.album import Album
 from cloud.ownmodel.models import Brought
 from cloud.ownmodel.normalisation import AUTO, KNOWN, UNIT
 from cloud.ownmodel.orders import Imported, Order
 from cloud.ownmodel.shares import Indices, Shares
 from shared.deferral.reading import SOFT_DICE, Reading
-from shared.durable import write
 from shared.errors import InputError
 from shared.release.card import Card, InputSpec, Lineage, SelfTest, schema_of, sha256
 from shared.release.modelcache import cache
@@ -37,7 +35,6 @@ from shared.vision.tasks.shapes import unpack_map
 from shared.wire.messages import Prediction
 
 MOST_PICTURES = 1000
-RANGE_PICTURES = 64
 TRIED_PICTURES = 40
 SELF_TEST_PICTURES = 2
 RIGHT = SAME
@@ -185,22 +182,10 @@ def _judged_model(scene: _Scene, file: Path, reading: Reading) -> _Model:
 
 def _precision(bench: Workbench, order: Order, scene: _Scene, student: Brought, fp32: _Model) -> tuple[_Model, Path | None, str]:
     """Make INT8 and take it where it serves (rule 3); returns the model, the INT8 file and the reason."""
-    if student.fitted.quantised:
-        return fp32, None, "the model was quantised before it came here"
-    if asked := judgement.full_asked(order.precision, order.profile):
-        return fp32, None, asked
-    ranges, fit = scene.shares.ranges[:RANGE_PICTURES], scene.shares.fit
-    if len(ranges) < shares.FEWEST_RANGES:
-        return fp32, None, f"{len(ranges)} pictures for the ranges of INT8 are fewer than {shares.FEWEST_RANGES}"
-    symmetric = order.profile.engine.name == "tensorrt"
-
-    def make(folder: Path) -> None:
-        bench.say("quantising")
-        frames = np.asarray(student.frames[ranges])
-        write(folder / "int8.onnx", quantise(student.file.read_bytes(), frames, student.spec, symmetric=symmetric, float_tail=True))
-
-    key = digest(student.file) + scene.album.key() + f"{symmetric}{ranges.tolist()}".encode() + msgspec.json.encode(student.spec)
-    file = bench.step("int8-segmenter", key, make) / "int8.onnx"
+    file = smaller.int8(bench, order, student, scene.album, scene.shares.ranges, step="int8-segmenter")
+    if isinstance(file, str):
+        return fp32, None, file
+    fit = scene.shares.fit
     small = _judged_model(scene, file, _said(bench, student, file, scene.album))
     drop = fp32.mean_iou(fit) - small.mean_iou(fit)
     if drop > judgement.LARGEST_DROP and order.precision != "int8":

@@ -70,7 +70,7 @@ def _change(world: World, page: Page, index: int) -> float:
 
 def _spread(index: int) -> None:
     """Let the changes fall anywhere between two looks of the server."""
-    time.sleep(0.3 + 0.037 * (index % 11))
+    time.sleep(0.3 + 0.037 * (index % 11))  # the moment of the change is what is varied
 
 
 def _busy(world: World, page: Page) -> float:
