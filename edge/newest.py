@@ -87,8 +87,8 @@ class NewestFrames:
             self._drop(stream, reason)
 
     def reasons(self) -> dict[str, int]:
-        """Return how many frames were dropped for each reason, over all streams."""
-        return dict(self._reasons)
+        """Return how many frames were dropped for each reason, over all streams; 0 for those that were none."""
+        return {reason: self._reasons[reason] for reason in (REPLACED, STALE, RELIEVED, GOVERNED)}
 
     def skipped_in_all(self) -> int:
         """Return how many of the dropped frames the governor left out, over all streams."""
