@@ -22,6 +22,8 @@ OTHERS = 4
 LOSS = 0.03
 LARGE = World()
 SMALL = (World(devices=20, regions=2), World(devices=200, regions=5))
+DEFAULT_TIMES = Plan(least_hours=0, most_hours=2)
+"""What `rollout.least_stage_s` and `rollout.deadline_s` are where nobody sets them; the other rows have stages of a day or two."""
 ENDS = ("stopped", "done", "asked")
 
 
@@ -36,10 +38,13 @@ def run(*, full: bool) -> Result:
     for world in SMALL:
         rows += [row(world, loss, simulated(world, loss, count // OTHERS)) for loss in (0.0, LOSS, 0.15)]
     bad, good = ended[LOSS], ended[0.0]
+    hasty = simulated(LARGE, LOSS, count // OTHERS, DEFAULT_TIMES)
+    rows.append(row(LARGE, LOSS, hasty))
     figures = {
         "stop_power": share(bad, "stopped"),
         "fleet_share_exposed_p99": float(np.quantile([one.share for one in bad], 0.99)),
         "false_stop_rate": share(good, "stopped"),
+        "stop_power_with_default_times": share(hasty, "stopped"),
         "good_done_without_a_person": share(good, "done"),
         "hours_to_stop_p50": float(np.median([one.hours for one in bad if one.how == "stopped"] or [float("nan")])),
     }
